@@ -1,0 +1,31 @@
+"""Where work runs: `Engine.map` calls a function on many items, in this process or in worker processes with limits.
+
+Promises: every item comes back exactly once, with its result or with a `Failure` that says what became of it; an
+item that crashes, hangs, balloons or leaves costs itself and nothing else; no worker outlives this process, however
+this process ends; items are taken from the iterable only as fast as they are worked on. Results come in the order
+in which they are ready. An exception out of the function is a fault of ours, never of a photo, and is raised as
+`InternalFault`.
+Does not: know what a photo is, retry work that failed on its own, or isolate a hostile decoder from the user's files
+(a worker runs as the same user).
+
+How it is built: one socket per worker, small batches, and a shared page into which a worker writes what it is at
+and since when. So the parent kills exactly the item that is overdue, and knows which item of a batch a dead worker
+was at, without a message per item. `concurrent.futures` is not used because one killed child breaks its whole pool.
+
+A seam for more machines: anything with this `map` may take the place of `ProcessEngine`, since functions are
+named by module and items and results are plain records.
+"""
+
+from __future__ import annotations
+
+from dedup.engine.contract import Engine, Failure, Limits, SerialEngine
+from dedup.engine.processes import ProcessEngine
+
+import os
+
+__all__ = ["Engine", "Failure", "Limits", "ProcessEngine", "SerialEngine", "open_engine"]
+
+
+def open_engine(jobs: int, limits: Limits) -> ProcessEngine:
+    """An engine of `jobs` worker processes; 0 for one per core that this process may use."""
+    return ProcessEngine(jobs or len(os.sched_getaffinity(0)), limits)
