@@ -38,6 +38,7 @@ class Reason(StrEnum):
     SPECIAL_FILE = "special file"
     EMPTY = "empty"
     OTHER_FILE_SYSTEM = "other file system"
+    ALIAS = "another path to the same"
     MISSING_EXTRA = "missing extra"
     UNREADABLE = "unreadable"
     DAMAGED = "damaged"
