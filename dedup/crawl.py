@@ -12,12 +12,11 @@ Memory grows by about 60 bytes per file and 300 per folder, and by one folder's 
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-
 import os
 import re
 import stat
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 
 from pathspec import GitIgnoreSpec
 from pathspec.pattern import Pattern, RegexPattern
@@ -53,7 +52,7 @@ DEFAULT_EXCLUDES = (
     ".git/", ".hg/", ".svn/", "node_modules/", "__pycache__/", ".venv/", ".tox/",
 )
 # fmt: on
-"""gitignore-style, any depth. Picasa's `.picasaoriginals/` is not among them: it holds photos that exist nowhere else."""
+"""gitignore-style, any depth. Not Picasa's `.picasaoriginals/`, which holds photos that exist nowhere else."""
 
 SIDECAR_EXTENSIONS = frozenset((".xmp", ".aae", ".pp3", ".thm"))
 """Files that belong to a photo or film of the same name. A `.thm` is a JPEG, but of a film."""
@@ -65,7 +64,7 @@ PHOTO_EXTENSIONS = frozenset((
     ".arw", ".raf", ".rw2", ".orf", ".pef", ".srw",
 ))
 # fmt: on
-"""A file named so whose content is no photo was one, or should have been: that is damage, and a person should know."""
+"""A file named so whose content is no photo was one, or should have been: damage, and a person should know."""
 
 _IGNORE_FILE_BYTES = 1 << 20
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -333,13 +332,12 @@ def _looks_like_photo(path: str, name: str) -> bool:
 
 
 def _read_ignore_file(path: str) -> list[str] | Skipped:
+    """Its lines; none if it is a folder, a link or a pipe, which the walk names like any other of its kind."""
     try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return []
         descriptor = os.open(path, _OPEN_FLAGS)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return Skipped(
-                    path, "crawl", Reason.UNREADABLE, "not a file, so there are no patterns to be read"
-                )
             text = os.read(descriptor, _IGNORE_FILE_BYTES)
         finally:
             os.close(descriptor)

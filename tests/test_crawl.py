@@ -26,7 +26,9 @@ def unknown(path: str, size_bytes: int, mtime_ns: int) -> str:
 
 
 def crawl(
-    *roots: Path | str, settings: Settings = PLAIN, known: Callable[[str, int, int], str] = unknown
+    *roots: os.PathLike[str] | str,
+    settings: Settings = PLAIN,
+    known: Callable[[str, int, int], str] = unknown,
 ) -> list[PhotoFile | Skipped]:
     found = list(find_photos([os.fspath(root) for root in roots], settings, known))
     paths = [one.path for one in found]
@@ -278,7 +280,13 @@ def test_overlapping_and_repeated_roots_give_each_file_once(tmp_path: Path) -> N
     put(tmp_path / "a.jpg")
     put(tmp_path / "in" / "b.jpg")
     put(tmp_path / "in" / "deep" / "c.jpg")
-    roots = [tmp_path / "in" / "deep", tmp_path, tmp_path / "in", tmp_path, f"{tmp_path}/in//./deep/"]
+    roots = [
+        f"{tmp_path}/in/deep",
+        f"{tmp_path}",
+        f"{tmp_path}/in",
+        f"{tmp_path}/",
+        f"{tmp_path}/in//./deep/",
+    ]
     found = crawl(*roots)
     assert sorted(photos(found, tmp_path)) == ["a.jpg", "in/b.jpg", "in/deep/c.jpg"]
     assert skipped(found, tmp_path) == {}

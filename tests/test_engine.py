@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -53,13 +54,11 @@ def do(job: Job) -> str:
     elif job.deed == "stderr":
         line = b"TIFFFetchDirectory: sanity check failed\n" * 100
         for _ in range(1000):
-            try:
+            with suppress(BlockingIOError):
                 os.write(2, line)
-            except BlockingIOError:
-                pass
-            print("what a talkative library prints", file=sys.stderr)
+            sys.stderr.write("what a talkative library prints")
     elif job.deed == "stdout":
-        print("must not reach the parent's stdout")
+        sys.stdout.write("must not reach the parent's stdout")
         os.write(1, b"nor must this\n")
     elif job.deed == "close":
         os.closerange(3, 256)
@@ -193,7 +192,5 @@ def test_no_worker_outlives_its_parent(number: signal.Signals, threads: bool) ->
         parent.communicate(timeout=20)
     for watch in watched:
         # A pidfd becomes readable when its process ends.
-        import select
-
         assert select.select([watch], [], [], 10.0)[0], "a worker is still there"
         os.close(watch)

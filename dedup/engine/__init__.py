@@ -18,10 +18,10 @@ named by module and items and results are plain records.
 
 from __future__ import annotations
 
+import os
+
 from dedup.engine.contract import Engine, Failure, Limits, SerialEngine
 from dedup.engine.processes import ProcessEngine
-
-import os
 
 __all__ = ["Engine", "Failure", "Limits", "ProcessEngine", "SerialEngine", "open_engine"]
 

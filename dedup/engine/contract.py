@@ -5,11 +5,10 @@ Promises nothing itself; `SerialEngine`, the simplest thing that keeps to it, is
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
-
-import traceback
 
 from dedup.errors import InternalFault
 from dedup.records import Reason
@@ -97,9 +96,9 @@ class SerialEngine:
         items: Iterable[T],
         *,
         weight: Callable[[T], float] | None = None,
-        patience: Callable[[T], float] | None = None,
+        patience: Callable[[T], float] | None = None,  # noqa: ARG002 - there is no limit to be stretched
     ) -> Iterator[tuple[T, R | Failure]]:
-        """See `Engine.map`; `patience` has no meaning here."""
+        """See `Engine.map`."""
         if weight is not None:
             items = sorted(items, key=weight, reverse=True)
         for item in items:
@@ -125,10 +124,12 @@ class SerialEngine:
 
 
 def name_of(item: object) -> str:
+    """What to call an item in a message: its path if it has one."""
     path = getattr(item, "path", None)
     return str(path) if path is not None else repr(item)[:200]
 
 
 def fault_words(function: Callable[..., Any], item: object, trace: str) -> str:
+    """The message of an `InternalFault`: whose fault it is, then the traceback for us."""
     name = getattr(function, "__qualname__", repr(function))
     return f"{name_of(item)}: {name} failed, which is a fault in dedup, not in the photo\n{trace.rstrip()}"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from typing import Generic, Self, TypeVar
-
 import pickle
 import selectors
 import signal
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Generic, Self, TypeVar
 
 from dedup.engine.contract import Failure, Limits, fault_words, name_of
 from dedup.engine.worker import LEFT, MEMORY, OK, Task, Worker, start_worker
@@ -315,7 +314,9 @@ class _Run(Generic[T, R]):
                 self.done.append((culprit.item, verdict))
             elif code == -signal.SIGXCPU:
                 used_s = self.limits.cpu_s * culprit.patience
-                self.done.append((culprit.item, Failure(Reason.TIMEOUT, f"not done after {used_s:g} s of work")))
+                self.done.append(
+                    (culprit.item, Failure(Reason.TIMEOUT, f"not done after {used_s:g} s of work"))
+                )
             elif "bad_alloc" in words:
                 self._doubt(culprit, Failure(Reason.TOO_LARGE, _memory_words(self.limits)))
             else:

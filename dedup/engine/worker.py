@@ -8,14 +8,6 @@ that started the worker ends.)
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from math import ceil
-from multiprocessing.connection import Connection
-from typing import Any, Generic, NoReturn, TypeVar
-
 import ctypes
 import fcntl
 import gc
@@ -33,6 +25,13 @@ import tempfile
 import threading
 import time
 import traceback
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import ceil
+from multiprocessing.connection import Connection
+from typing import Any, Generic, NoReturn, TypeVar
 
 from dedup.engine.contract import Limits, name_of
 
@@ -138,7 +137,9 @@ def _fork(fds: tuple[int, ...], limits: Limits) -> tuple[int, Callable[[], int]]
         try:
             return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         except ChildProcessError:
-            return -signal.SIGKILL  # the program that uses us ignores SIGCHLD: how the worker ended is not known
+            return (
+                -signal.SIGKILL
+            )  # the program that uses us ignores SIGCHLD: how the worker ended is not known
 
     return pid, reap
 
@@ -190,7 +191,7 @@ def _work(fds: tuple[int, ...], limits: Limits) -> NoReturn:
             _limit_memory(limits)
             _serve(Connection(channel), mark, errors, limits)
         code = 0
-    except BaseException:  # nothing may climb into the parent's frames, of which a fork has a copy
+    except BaseException:  # noqa: BLE001 - nothing may climb into the parent's frames, of which a fork has a copy
         with suppress(BaseException):
             os.write(2, traceback.format_exc().encode(errors="replace")[-4000:])
     finally:
@@ -296,7 +297,7 @@ def _serve(channel: Connection, mark: mmap.mmap, errors: int, limits: Limits) ->
                 kind = MEMORY
             except SystemExit as left:
                 kind, result = LEFT, str(left.code).encode()
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - whatever it is, the parent raises it
                 kind, result = RAISED, traceback.format_exc().encode(errors="replace")
             ordinal += 1
             now = time.monotonic()
@@ -308,4 +309,3 @@ def _serve(channel: Connection, mark: mmap.mmap, errors: int, limits: Limits) ->
                 return
         if replies:
             channel.send_bytes(pickle.dumps(replies, pickle.HIGHEST_PROTOCOL))
-
