@@ -1,0 +1,15 @@
+"""The catalogue: one SQLite file that remembers every photo, match and group; the only room that speaks SQL.
+
+Promises: what was committed survives `kill -9` (a batch is at most two seconds old); one writer at a time; a file that
+is damaged, foreign, or newer than this program is recognised before anything is believed; ids are never reused.
+Does not: look at the disk, decide whether a file changed, or compare pictures; `pipeline` does, and stores it here.
+
+A *content* is one sha256 digest with its fingerprint; a *file* is a path that carries a content. Everything measured
+(matches, inspections, candidate pairs) belongs to contents, so it survives moving, renaming and copying.
+"""
+
+from __future__ import annotations
+
+from dedup.catalogue.store import Catalogue, FileState, KnownFile, ScanRecord
+
+__all__ = ["Catalogue", "FileState", "KnownFile", "ScanRecord"]

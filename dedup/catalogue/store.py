@@ -1,0 +1,605 @@
+"""`Catalogue`: what the pipeline asks and tells, one method per question.
+
+Every method that changes something joins the running batch; `commit_if_due` is called after each piece of work, and
+`all_or_nothing` frames what must not be seen half done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Self, TypeVar
+
+from dedup.catalogue import rows
+from dedup.catalogue.database import Database, in_doubt, open_database
+from dedup.records import (
+    CandidatePair,
+    DuplicateGroup,
+    Inspection,
+    Match,
+    Photo,
+    PhotoFile,
+    Reason,
+    Relation,
+    SimilarPair,
+    Skipped,
+)
+
+T = TypeVar("T")
+
+_CHUNK = 500
+"""Values in one `IN (...)`; SQLite allows 32,766, but a short statement is compiled once and kept."""
+
+KEEP_ORPHANS_S = 90 * 86400
+"""How long the fingerprint of a content without a file is kept: a disk that was away for a season costs nothing."""
+
+KnownFile = tuple[str, int, int, int, int, int, int, int, int, int | None]
+"""path, size_bytes, mtime_ns, ctime_ns, device, inode, link_count, state, file id, content id: a row as it comes, since
+100,000 of them are compared at every scan."""
+
+
+class FileState(IntEnum):
+    """What is known of a file; see `KnownFile`."""
+
+    PENDING = 0
+    PHOTO = 1
+    FAILED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRecord:
+    """A finished scan: what it was based on, and what it found, as plain JSON values."""
+
+    id: int
+    basis: dict[str, Any]
+    summary: dict[str, Any]
+
+
+class Catalogue:
+    """The open catalogue. Use as a context manager."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._recipe_ids: dict[str, int] = {}
+        self._recipe_texts: dict[int, str] = {}
+
+    @classmethod
+    def open(cls, path: str, *, write: bool) -> Self:
+        """See `database.open_database`."""
+        return cls(open_database(os.path.abspath(path), write))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._db.close()
+
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return self._db.path
+
+    def check(self, thorough: bool) -> None:
+        """Raise `CatalogueInDoubt` unless the file is sound; see `Database.check`."""
+        self._db.check(thorough)
+
+    def commit(self) -> None:
+        """Make everything so far durable."""
+        self._db.commit()
+
+    def commit_if_due(self) -> None:
+        """Commit if the batch is two seconds old."""
+        self._db.commit_if_due()
+
+    def all_or_nothing(self) -> AbstractContextManager[None]:
+        """Everything inside becomes durable together, or not at all."""
+        return self._db.all_or_nothing()
+
+    # --- recipes --------------------------------------------------------------------------------------------------
+
+    def recipe_id(self, text: str) -> int:
+        """The number that stands for a recipe, given if it is new."""
+        if text not in self._recipe_ids:
+            self._db.write("INSERT OR IGNORE INTO recipes(text) VALUES (?)", (text,))
+            self._recipe_ids[text] = self._db.value("SELECT id FROM recipes WHERE text=?", (text,))
+        return self._recipe_ids[text]
+
+    def _recipes(self) -> dict[int, str]:
+        if not self._recipe_texts:
+            self._recipe_texts = dict(self._db.rows("SELECT id, text FROM recipes"))
+        return self._recipe_texts
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    def known_files(self) -> list[KnownFile]:
+        """Every file, in no order."""
+        found = self._db.rows(
+            "SELECT path, size_bytes, mtime_ns, ctime_ns, device, inode, link_count, state, id, content FROM files"
+        )
+        with self._reading():
+            for at, row in enumerate(found):
+                if not isinstance(row[0], str):
+                    found[at] = (rows.read_path(row[0]), *row[1:])
+        return found
+
+    def passed_over(self) -> list[Skipped]:
+        """What the last crawl passed over, in its order."""
+        found = self._db.rows(
+            "SELECT path, stage, reason, detail, size_bytes, mtime_ns FROM passed_over ORDER BY rowid"
+        )
+        with self._reading():
+            return [Skipped(rows.read_path(r[0]), r[1], Reason(r[2]), *r[3:]) for r in found]
+
+    def set_passed_over(self, skipped: Iterable[Skipped]) -> None:
+        """Replace what the last crawl passed over."""
+        self._db.write("DELETE FROM passed_over")
+        self._db.write_many(
+            "INSERT INTO passed_over VALUES (?,?,?,?,?,?)",
+            (
+                (rows.stored_path(s.path), s.stage, s.reason, s.detail, s.size_bytes, s.mtime_ns)
+                for s in skipped
+            ),
+        )
+
+    def put_files(self, files: Iterable[PhotoFile]) -> None:
+        """Add files, or mark known paths as changed: their content must be read."""
+        self._db.write_many(
+            "INSERT INTO files(path, size_bytes, mtime_ns, ctime_ns, device, inode, link_count) VALUES (?,?,?,?,?,?,?)"
+            " ON CONFLICT(path) DO UPDATE SET size_bytes=excluded.size_bytes, mtime_ns=excluded.mtime_ns,"
+            " ctime_ns=excluded.ctime_ns, device=excluded.device, inode=excluded.inode,"
+            " link_count=excluded.link_count, state=0, content=NULL",
+            (_file_values(file) for file in files),
+        )
+        self._db.write("DELETE FROM failures WHERE file IN (SELECT id FROM files WHERE state=0)")
+        self._note_orphans()
+
+    def touch_files(self, files: Iterable[PhotoFile]) -> None:
+        """Note new change time, device, inode and link count of files whose size and time are as they were."""
+        self._db.write_many(
+            "UPDATE files SET ctime_ns=?, device=?, inode=?, link_count=? WHERE path=?",
+            ((f.ctime_ns, f.device, f.inode, f.link_count, rows.stored_path(f.path)) for f in files),
+        )
+
+    def forget_files(self, file_ids: Iterable[int]) -> None:
+        """Remove files that are gone. Their contents stay for `KEEP_ORPHANS_S`, so that a moved file is known."""
+        self._db.write_many("DELETE FROM files WHERE id=?", ((file_id,) for file_id in file_ids))
+        self._note_orphans()
+
+    def retry_files(self, file_ids: Iterable[int]) -> None:
+        """Let files that could not be read be tried again."""
+        ids = list(file_ids)
+        self._db.write_many("UPDATE files SET state=0 WHERE id=? AND state=2", ((i,) for i in ids))
+        self._db.write_many("DELETE FROM failures WHERE file=?", ((i,) for i in ids))
+
+    def put_failure(self, file_id: int, skipped: Skipped, attempt: str) -> None:
+        """Note that a file could not be read under `attempt` (recipe and limits)."""
+        recipe = self.recipe_id(attempt)
+        self._db.write("UPDATE files SET state=2, content=NULL WHERE id=?", (file_id,))
+        self._db.write(
+            "INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?)",
+            (file_id, skipped.stage, skipped.reason, skipped.detail, recipe),
+        )
+
+    def failures(self) -> list[tuple[int, str, Skipped]]:
+        """Files that could not be read: (file id, attempt, why)."""
+        found = self._db.rows(
+            "SELECT f.id, r.text, f.path, x.stage, x.reason, x.detail, f.size_bytes, f.mtime_ns FROM failures x"
+            " JOIN files f ON f.id=x.file JOIN recipes r ON r.id=x.attempt ORDER BY f.id"
+        )
+        with self._reading():
+            return [(r[0], r[1], Skipped(rows.read_path(r[2]), r[3], Reason(r[4]), *r[5:])) for r in found]
+
+    def _note_orphans(self) -> None:
+        now = int(time.time())
+        self._db.write(
+            "UPDATE contents SET orphaned_s=? WHERE orphaned_s IS NULL"
+            " AND NOT EXISTS (SELECT 1 FROM files WHERE content=contents.id)",
+            (now,),
+        )
+
+    def forget_orphans(self) -> None:
+        """Remove contents that have had no file for `KEEP_ORPHANS_S`, with everything measured about them."""
+        self._db.write("DELETE FROM contents WHERE orphaned_s < ?", (int(time.time()) - KEEP_ORPHANS_S,))
+
+    # --- contents -------------------------------------------------------------------------------------------------
+
+    def sizes(self) -> set[int]:
+        """File sizes of all known contents: a file of another size cannot be one of them."""
+        return {row[0] for row in self._db.rows("SELECT DISTINCT size_bytes FROM contents")}
+
+    def find_content(self, digest: bytes, recipe: str) -> int | None:
+        """The content with this digest, if it was fingerprinted under this recipe."""
+        found: int | None = self._db.value(
+            "SELECT c.id FROM contents c JOIN recipes r ON r.id=c.recipe WHERE digest=? AND r.text=?",
+            (digest, recipe),
+        )
+        return found
+
+    def attach(self, file_id: int, content_id: int) -> None:
+        """Say that a file carries a content."""
+        self._db.write("UPDATE files SET state=1, content=? WHERE id=?", (content_id, file_id))
+        self._db.write(
+            "UPDATE contents SET orphaned_s=NULL WHERE id=? AND orphaned_s IS NOT NULL", (content_id,)
+        )
+
+    def put_photo(self, file_id: int, photo: Photo) -> int:
+        """Store a fingerprint under its digest, for this file; the content's id. A stale fingerprint is replaced."""
+        recipe = self.recipe_id(photo.fingerprint.recipe)
+        values = rows.fingerprint_values(photo.fingerprint)
+        self._db.write(
+            "INSERT INTO contents(digest, size_bytes, recipe, info, phash64, phash256, dhash64, histogram, texture,"
+            " colour, trim) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(digest) DO UPDATE SET recipe=excluded.recipe,"
+            " indexed=0, info=excluded.info, phash64=excluded.phash64, phash256=excluded.phash256,"
+            " dhash64=excluded.dhash64, histogram=excluded.histogram, texture=excluded.texture,"
+            " colour=excluded.colour, trim=excluded.trim",
+            (photo.digest, photo.file.size_bytes, recipe, rows.info_to_text(photo.info), *values),
+        )
+        content: int = self._db.value("SELECT id FROM contents WHERE digest=?", (photo.digest,))
+        self._db.write("INSERT OR REPLACE INTO greys VALUES (?,?)", (content, photo.fingerprint.grey))
+        self.attach(file_id, content)
+        return content
+
+    def stale_contents(self, recipe: str) -> list[int]:
+        """Contents that have a file and were fingerprinted under another recipe."""
+        return self._ids(
+            "SELECT id FROM contents WHERE recipe<>? AND orphaned_s IS NULL ORDER BY digest",
+            (self.recipe_id(recipe),),
+        )
+
+    def contents_to_index(self, recipe: str) -> list[tuple[int, bool]]:
+        """Contents that have a file, by digest, and whether each one's pairs are still to be searched."""
+        number = self.recipe_id(recipe)
+        return [
+            (row[0], row[1] != number)
+            for row in self._db.rows(
+                "SELECT id, indexed FROM contents WHERE orphaned_s IS NULL ORDER BY digest"
+            )
+        ]
+
+    def photos_of_contents(self, content_ids: Collection[int], *, grey: bool) -> Iterator[tuple[int, Photo]]:
+        """One photo per content: (content id, photo of its first file by id), in the order of `content_ids`.
+
+        Parameters
+        ----------
+        grey
+            Read the 64 x 64 picture, too; 4 kB a photo, so take such photos in chunks.
+        """
+        yield from self._photos(
+            "f.id = (SELECT min(id) FROM files WHERE content = c.id) AND c.id", content_ids, grey, key=-1
+        )
+
+    def photos_of_files(self, file_ids: Collection[int], *, grey: bool) -> Iterator[tuple[int, Photo]]:
+        """(file id, photo), in the order of `file_ids`; files that are no photos are left out."""
+        yield from self._photos("f.id", file_ids, grey, key=0)
+
+    def _photos(self, where: str, ids: Collection[int], grey: bool, key: int) -> Iterator[tuple[int, Photo]]:
+        recipes = self._recipes()
+        picture, join = ("g.grey", "JOIN greys g ON g.content=c.id") if grey else ("x''", "")
+        for chunk in _chunks(ids):
+            found = self._db.rows(
+                f"SELECT {rows.PHOTO_COLUMNS}, {picture}, c.id FROM contents c JOIN files f ON f.content=c.id {join}"
+                f" WHERE {where} IN ({_marks(chunk)})",
+                chunk,
+            )
+            with self._reading():
+                photos = {row[key]: rows.photo_from_row(row, recipes) for row in found}
+            yield from ((id_, photos[id_]) for id_ in chunk if id_ in photos)
+
+    def greys(self, content_ids: Sequence[int]) -> list[bytes]:
+        """The 64 x 64 pictures of contents, in the order given."""
+        found: dict[int, bytes] = {}
+        for chunk in _chunks(content_ids):
+            found.update(
+                self._db.rows(f"SELECT content, grey FROM greys WHERE content IN ({_marks(chunk)})", chunk)
+            )
+        with self._reading():
+            return [found[content] for content in content_ids]
+
+    def files_of_contents(self, file_ids: Collection[int] | None = None) -> list[tuple[int, int]]:
+        """(content id, file id) of every photo, or of those among `file_ids`."""
+        pairs: list[tuple[int, int]] = self._db.rows(
+            "SELECT content, id FROM files WHERE content IS NOT NULL"
+        )
+        return pairs if file_ids is None else [pair for pair in pairs if pair[1] in file_ids]
+
+    # --- pairs ----------------------------------------------------------------------------------------------------
+
+    def put_candidates(self, pairs: Iterable[CandidatePair]) -> None:
+        """Remember pairs of contents that may be alike; pairs that were measured already are left out."""
+        self._db.write_many(
+            "INSERT INTO candidates SELECT ?1,?2,?3,?4,?5,?6 WHERE NOT EXISTS"
+            " (SELECT 1 FROM matches WHERE low=min(?1,?2) AND high=max(?1,?2))",
+            (rows.candidate_values(pair) for pair in pairs),
+        )
+
+    def forget_candidates_of(self, recipe: str) -> None:
+        """Before contents are searched again: remove the pairs that an earlier search of them left."""
+        number = self.recipe_id(recipe)
+        for side in ("left_content", "right_content"):
+            self._db.write(
+                f"DELETE FROM candidates WHERE {side} IN (SELECT id FROM contents WHERE indexed<>?)",
+                (number,),
+            )
+
+    def mark_indexed(self, content_ids: Iterable[int], recipe: str) -> None:
+        """Say that all pairs of these contents with all indexed ones are in `candidates` or `matches`."""
+        number = self.recipe_id(recipe)
+        self._db.write_many(
+            "UPDATE contents SET indexed=? WHERE id=?", ((number, content) for content in content_ids)
+        )
+
+    def candidate_ends(self) -> list[tuple[int, int, int]]:
+        """(rowid, left content, right content) of every pair that was not measured."""
+        return self._db.rows("SELECT rowid, left_content, right_content FROM candidates")
+
+    def candidates(self, rowids: Collection[int]) -> list[CandidatePair]:
+        """Candidate pairs by rowid; their ids are content ids."""
+        found: list[CandidatePair] = []
+        for chunk in _chunks(rowids):
+            for left, right, source, bits, orientation, windows in self._db.rows(
+                "SELECT left_content, right_content, source, distance_bits, orientation, windows FROM candidates"
+                f" WHERE rowid IN ({_marks(chunk)})",
+                chunk,
+            ):
+                left_window, right_window = rows.windows_from_blob(windows)
+                pair = CandidatePair(
+                    left, right, rows.SOURCES[source], bits, orientation, left_window, right_window
+                )
+                found.append(pair)
+        return found
+
+    def put_match(self, match: Match, recipe: str) -> None:
+        """Store a measured pair of contents, and take it off the candidates."""
+        self._settle(match.left, match.right, recipe, (match.relation, rows.match_to_text(match)))
+
+    def put_unlike(self, left: int, right: int, recipe: str) -> None:
+        """Store that two contents were measured and have nothing to do with each other."""
+        self._settle(left, right, recipe, ("", None))
+
+    def _settle(self, left: int, right: int, recipe: str, answer: tuple[str, str | None]) -> None:
+        low, high = min(left, right), max(left, right)
+        self._db.write(
+            "INSERT OR REPLACE INTO matches VALUES (?,?,?,?,?,?)",
+            (low, high, self.recipe_id(recipe), int(left == high), *answer),
+        )
+        self._db.write("DELETE FROM candidates WHERE left_content=? AND right_content=?", (low, high))
+        self._db.write("DELETE FROM candidates WHERE left_content=? AND right_content=?", (high, low))
+
+    def forget_matches_except(self, recipe: str) -> int:
+        """Remove what was measured under another recipe; the number of pairs."""
+        number = self.recipe_id(recipe)
+        stale: int = self._db.value("SELECT count(*) FROM matches WHERE recipe<>?", (number,))
+        if stale:
+            self._db.write("DELETE FROM matches WHERE recipe<>?", (number,))
+            self._db.write("UPDATE contents SET indexed=0")
+        if self._db.value("SELECT 1 FROM inspections WHERE recipe<>? LIMIT 1", (number,)):
+            self._db.write("DELETE FROM inspections WHERE recipe<>?", (number,))
+        return stale
+
+    def match_ends(self) -> list[tuple[int, int, str]]:
+        """(low content, high content, relation) of every measured pair; an empty relation is none."""
+        return self._db.rows("SELECT low, high, relation FROM matches")
+
+    def matches(self, pairs: Collection[tuple[int, int]]) -> Iterator[Match]:
+        """Matches of (low, high) pairs of contents, ids being content ids; pairs without a relation are left out."""
+        for low, high in pairs:
+            row = next(
+                iter(
+                    self._db.rows(
+                        "SELECT turned, relation, body FROM matches WHERE low=? AND high=?", (low, high)
+                    )
+                ),
+                None,
+            )
+            if row is None or row[2] is None:
+                continue
+            left, right = (high, low) if row[0] else (low, high)
+            with self._reading():
+                match = rows.match_from_text(left, right, row[1], row[2])
+            yield match
+
+    def put_inspection(self, inspection: Inspection, recipe: str) -> None:
+        """Store what a full decode found; `photo_id` is a content id."""
+        self._db.write(
+            "INSERT OR REPLACE INTO inspections VALUES (?,?,?,?,'','')",
+            (inspection.photo_id, self.recipe_id(recipe), inspection.damage, inspection.effective_scale),
+        )
+
+    def put_unconfirmable(self, content_id: int, skipped: Skipped, recipe: str) -> None:
+        """Store that a content cannot be decoded in full."""
+        self._db.write(
+            "INSERT OR REPLACE INTO inspections VALUES (?,?,?,1.0,?,?)",
+            (
+                content_id,
+                self.recipe_id(recipe),
+                skipped.detail or skipped.reason,
+                skipped.reason,
+                skipped.detail,
+            ),
+        )
+        self._db.write("DELETE FROM candidates WHERE left_content=?1 OR right_content=?1", (content_id,))
+
+    def inspections(self) -> dict[int, tuple[Inspection, str, str]]:
+        """By content: what a full decode found, and reason and detail where it failed."""
+        return {
+            row[0]: (Inspection(row[0], row[1], row[2]), row[3], row[4])
+            for row in self._db.rows(
+                "SELECT content, damage, effective_scale, reason, detail FROM inspections"
+            )
+        }
+
+    # --- results --------------------------------------------------------------------------------------------------
+
+    def last_scan(self) -> ScanRecord | None:
+        """The last scan that was finished."""
+        found = self._db.rows("SELECT id, basis, summary FROM scans ORDER BY id DESC LIMIT 1")
+        if not found:
+            return None
+        number, basis, summary = found[0]
+        with self._reading():
+            return ScanRecord(number, json.loads(basis), json.loads(summary))
+
+    def put_scan(self, basis: dict[str, Any], summary: dict[str, Any]) -> None:
+        """Note a finished scan; only the last one is kept."""
+        self._db.write("DELETE FROM scans")
+        self._db.write(
+            "INSERT INTO scans(basis, summary) VALUES (?,?)", (json.dumps(basis), json.dumps(summary))
+        )
+
+    def scope_files(self, scope: int) -> set[int]:
+        """Files that the stored result of a scope covers."""
+        return {row[0] for row in self._db.rows("SELECT file FROM scope_files WHERE scope=?", (scope,))}
+
+    def clear_result(self, scope: int, file_ids: Collection[int] | None = None) -> None:
+        """Remove the result of a scope, or what of it touches some files."""
+        if file_ids is None:
+            for table in ("groups", "similar_pairs", "hubs", "scope_files"):
+                self._db.write(f"DELETE FROM {table} WHERE scope=?", (scope,))
+            return
+        for chunk in _chunks(file_ids):
+            marks = _marks(chunk)
+            for table, condition in (
+                ("groups", f"id IN (SELECT group_id FROM group_files WHERE file IN ({marks}))"),
+                ("similar_pairs", f"left_file IN ({marks})"),
+                ("similar_pairs", f"right_file IN ({marks})"),
+                ("hubs", f"file IN ({marks})"),
+                ("scope_files", f"file IN ({marks})"),
+            ):
+                self._db.write(f"DELETE FROM {table} WHERE scope=? AND {condition}", (scope, *chunk))
+
+    def put_scope_files(self, scope: int, file_ids: Iterable[int]) -> None:
+        """Note the files that a result covers."""
+        self._db.write_many(
+            "INSERT INTO scope_files VALUES (?,?)", ((scope, file_id) for file_id in sorted(file_ids))
+        )
+
+    def put_group(self, scope: int, group: DuplicateGroup, file_of: Callable[[int], int]) -> None:
+        """Store a group; `file_of` turns the ids in it into file ids."""
+        body = rows.group_to_body(group, file_of)
+        relations = {member.match.relation for member in group.members}
+        strongest = next(relation for relation in Relation if relation in relations)
+        number = self._db.write(
+            "INSERT INTO groups(scope, relation, body) VALUES (?,?,?)",
+            (scope, strongest, json.dumps(body, separators=(",", ":"))),
+        )
+        self._db.write_many(
+            "INSERT INTO group_files VALUES (?,?)",
+            ((file_id, number) for file_id in rows.files_of_group(body)),
+        )
+
+    def put_similar(self, scope: int, match: Match) -> None:
+        """Store a pair of files of the same scene; ids are file ids."""
+        self._db.write(
+            "INSERT INTO similar_pairs VALUES (?,?,?,?)",
+            (scope, match.left, match.right, rows.match_to_text(match)),
+        )
+
+    def put_hub(self, scope: int, file_id: int) -> None:
+        """Store a photo that resembles too many."""
+        self._db.write("INSERT INTO hubs VALUES (?,?)", (scope, file_id))
+
+    def groups(self, scope: int) -> Iterator[DuplicateGroup]:
+        """Groups of a scope, with light photos (no grey), in the order in which they were stored."""
+        for chunk in _chunked(
+            self._db.stream("SELECT body FROM groups WHERE scope=? ORDER BY id", (scope,)), _CHUNK
+        ):
+            with self._reading():
+                bodies = [json.loads(row[0]) for row in chunk]
+                wanted = {file_id for body in bodies for file_id in rows.files_of_group(body)}
+            photos = dict(self.photos_of_files(sorted(wanted), grey=False))
+            with self._reading():
+                groups = [rows.group_from_body(body, photos) for body in bodies]
+            yield from groups
+
+    def similar_pairs(self, scope: int) -> list[SimilarPair]:
+        """Pairs of the same scene, in the order in which they were stored."""
+        found = self._db.rows(
+            "SELECT left_file, right_file, body FROM similar_pairs WHERE scope=? ORDER BY rowid", (scope,)
+        )
+        photos = dict(self.photos_of_files(sorted({i for row in found for i in row[:2]}), grey=False))
+        with self._reading():
+            return [
+                SimilarPair(photos[left], photos[right], rows.match_from_text(left, right, "similar", text))
+                for left, right, text in found
+            ]
+
+    def hubs(self, scope: int) -> list[str]:
+        """Paths of the hubs of a scope, sorted."""
+        found = self._db.rows(
+            "SELECT path FROM hubs JOIN files ON files.id=hubs.file WHERE scope=?", (scope,)
+        )
+        return sorted((rows.read_path(row[0]) for row in found), key=os.fsencode)
+
+    # --- looking around -------------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """Rows by what they are, for `stats`."""
+        asked = {
+            "files": "SELECT count(*) FROM files",
+            "photos": "SELECT count(*) FROM files WHERE state=1",
+            "contents": "SELECT count(*) FROM contents WHERE orphaned_s IS NULL",
+            "photo_bytes": "SELECT coalesce(sum(size_bytes),0) FROM files WHERE state=1",
+            "unreadable": "SELECT count(*) FROM files WHERE state=2",
+            "matches": "SELECT count(*) FROM matches WHERE relation<>''",
+            "measured_pairs": "SELECT count(*) FROM matches",
+        }
+        return {name: int(self._db.value(sql)) for name, sql in asked.items()}
+
+    def all_photos(self) -> Iterator[Photo]:
+        """Every photo, light, by path."""
+        ids = [
+            row[0] for row in sorted(self._db.rows("SELECT id, path FROM files WHERE state=1"), key=_by_path)
+        ]
+        for _, photo in self.photos_of_files(ids, grey=False):
+            yield photo
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _ids(self, sql: str, values: Sequence[Any] = ()) -> list[int]:
+        return [row[0] for row in self._db.rows(sql, values)]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn what does not read back into the error for a damaged catalogue."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            what = f"is damaged (a row does not read back: {type(error).__name__}: {error})"
+            raise in_doubt(self.path, what) from error
+
+
+def _file_values(file: PhotoFile) -> tuple[Any, ...]:
+    return (
+        rows.stored_path(file.path), file.size_bytes, file.mtime_ns, file.ctime_ns,
+        file.device, file.inode, file.link_count,
+    )  # fmt: skip
+
+
+def _by_path(row: tuple[int, str | bytes]) -> bytes:
+    return os.fsencode(row[1])
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _chunks(values: Collection[T]) -> Iterator[list[T]]:
+    ordered = list(values)
+    for start in range(0, len(ordered), _CHUNK):
+        yield ordered[start : start + _CHUNK]
+
+
+def _chunked(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    chunk: list[T] = []
+    for value in values:
+        chunk.append(value)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
