@@ -3,7 +3,7 @@
 VENV   := .venv
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
             "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-PIP    := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+PIP    := $(VENV)/bin/python -m pip -qq --disable-pip-version-check
 
 # A path may hold spaces, quotes and dollar signs: it is kept as it was typed, and reaches the shell as a variable.
 override DIR    := $(value DIR)
