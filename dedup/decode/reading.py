@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
@@ -19,8 +20,13 @@ from dedup.settings import MAX_PIXELS
 DECODE_RECIPE = f"decode 1, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
 """Names everything that decides the pixels of `read_reduced`; part of the recipe of a fingerprint."""
 
+_WHOLE_BYTES = 256 << 20
+"""Files up to this size are read into memory at once; beyond it the plugins read from the open file."""
 
-def read_reduced(source: bytes | BinaryIO, name: str, min_side_px: int, *, max_pixels: int = MAX_PIXELS) -> Picture:
+
+def read_reduced(
+    source: bytes | BinaryIO, name: str, min_side_px: int, *, max_pixels: int = MAX_PIXELS
+) -> Picture:
     """Decode a picture small.
 
     Parameters
@@ -30,8 +36,8 @@ def read_reduced(source: bytes | BinaryIO, name: str, min_side_px: int, *, max_p
     name
         File name or path; only its extension is looked at, and only for camera RAW.
     min_side_px
-        The shorter side of the result is at least this, unless the picture itself is smaller, and less than twice
-        this: a box filter by a whole factor (JPEG: the decoder's own 1/8, 1/4 or 1/2 first) brings it there.
+        The shorter side of the result is at least this, unless the picture itself is smaller, and less than
+        twice this: a box filter by a whole factor (JPEG: the decoder's own 1/8, 1/4 or 1/2 first) brings it there.
     max_pixels
         Largest picture that is decoded, judged from the header.
 
@@ -43,27 +49,24 @@ def read_reduced(source: bytes | BinaryIO, name: str, min_side_px: int, *, max_p
     ------
     BadPicture
         If the file gives no picture; nothing else is raised for the content of a file.
+
+    Notes
+    -----
+    A JPEG decoded at a fraction (DCT-scaled) differs by a few levels from one decoded in full and then reduced: good
+    for features, no proof. Confirmation takes `read_full`.
     """
-    data = source if isinstance(source, bytes) else None
-    format = _format(source, name)
-    if format == "JPEG":
-        return _read_jpeg_reduced(data if data is not None else _all_bytes(source), min_side_px, max_pixels)
     with stills.survives(max_pixels):
-        stream = io.BytesIO(source) if isinstance(source, bytes) else source
-        still = stills.open_still(stream, format, max_pixels)
-        samples, meaning = stills.load_samples(still)
-        alpha = _alpha(samples, meaning)
-        info = _still_info(still, samples, alpha is not None, "")
-        colours = _colours(samples, meaning, alpha)
-        small = stills.shrink(colours, min_side_px)
-        managed = colour.to_srgb(small, _bare(meaning), still.icc)
-        if alpha is not None:
-            alpha = stills.shrink(alpha[:, :, None], min_side_px)[:, :, 0]
-        turn = 1 if still.is_upright else still.orientation
+        format, stream = _begin(source, name)
+        if format == "JPEG":
+            return _read_jpeg_reduced(_all_bytes(stream), min_side_px, max_pixels)
+        still = stills.read_still(_stream(stream), format, max_pixels, full=False)
+        size_px = still.image.size
+        samples, alpha, meaning = still.reduced(min_side_px)
+        managed = colour.to_srgb(samples, meaning, still.icc)
         return Picture(
-            np.ascontiguousarray(colour.upright(managed, turn)),
-            None if alpha is None else colour.upright(alpha, turn),
-            info,
+            np.ascontiguousarray(colour.upright(managed, still.turn)),
+            None if alpha is None else colour.upright(alpha, still.turn),
+            _still_info(still, size_px, has_alpha=alpha is not None),
         )
 
 
@@ -77,7 +80,8 @@ def read_full(
     source, name, max_pixels
         As for `read_reduced`.
     strict
-        Look for damage in the whole file (`info.damage`). What the decoder itself notices is noted either way.
+        Look for damage in the whole file (`info.damage`), decode all further frames and keep all 16 bits of colour
+        samples. Without it, what the decoder of the first frame notices has to do.
 
     Returns
     -------
@@ -88,55 +92,57 @@ def read_full(
     BadPicture
         If the file gives no picture; nothing else is raised for the content of a file.
     """
-    format = _format(source, name)
-    if format == "JPEG":
-        return _read_jpeg_full(source if isinstance(source, bytes) else _all_bytes(source), strict, max_pixels)
     with stills.survives(max_pixels):
-        stream = io.BytesIO(source) if isinstance(source, bytes) else source
-        still = stills.open_still(stream, format, max_pixels)
-        samples, meaning = stills.load_samples(still)
-        digest = stills.frames_digest(still, stream, max_pixels)
+        format, begun = _begin(source, name)
+        if format == "JPEG":
+            return _read_jpeg_full(_all_bytes(begun), strict, max_pixels)
+        stream = _stream(begun)
+        still = stills.read_still(stream, format, max_pixels, full=strict)
+        size_px = still.image.size
+        samples, meaning = still.samples()
+        frames_digest = stills.digest_further_frames(still, stream, max_pixels) if strict else ""
         alpha = _alpha(samples, meaning)
-        if alpha is None and meaning.endswith("A"):
-            samples, meaning = np.ascontiguousarray(samples[:, :, :-1]), meaning[:-1]
-        turn = 1 if still.is_upright else still.orientation
-        samples = colour.upright(samples, turn)
-        alpha = None if alpha is None else colour.upright(alpha, turn)
-        info = _still_info(still, samples, alpha is not None, "", turned=True)
-        bare, icc = _bare(meaning), still.icc
-
-        def managed() -> Pixels:
-            return colour.to_srgb(colour.to_eight_bits(_colours(samples, meaning, alpha)), bare, icc)
-
-        plain = samples.dtype == np.uint8 and meaning == "RGB" and not colour.needs_management(icc, "RGB")
+        if meaning.endswith("A") and alpha is None:
+            samples, meaning = samples[:, :, :-1].copy(), meaning[:-1]
+        samples = colour.upright(samples, still.turn)
+        alpha = None if alpha is None else colour.upright(alpha, still.turn)
         return FullPicture(
-            samples, None if plain else managed, info, alpha=alpha, exact=still.exact, frames_digest=digest
+            samples,
+            meaning,
+            _still_info(still, size_px, has_alpha=alpha is not None),
+            _managing(samples, meaning, still.icc, alpha),
+            alpha=alpha,
+            exact=still.exact,
+            frames_digest=frames_digest,
         )
 
 
-def _format(source: bytes | BinaryIO, name: str) -> str:
+def _begin(source: bytes | BinaryIO, name: str) -> tuple[str, bytes | BinaryIO]:
+    """Sniff, and take a file of ordinary size into memory."""
+    if not isinstance(source, bytes):
+        size = source.seek(0, 2)
+        source.seek(0)
+        if size <= _WHOLE_BYTES:
+            source = source.read()
     if isinstance(source, bytes):
         head = source[:HEAD_BYTES]
     else:
-        source.seek(0)
         head = source.read(HEAD_BYTES)
-        source.seek(0)
     format = sniff_format(head, name)
     if format is None:
         raise BadPicture(Reason.NOT_A_PHOTO, "its content is that of no photo format")
-    if format in ("RAW", "JXL"):
-        raise BadPicture(Reason.MISSING_EXTRA, f"install photo-dedup[{format.lower()}]")
-    return format
+    return format, source
 
 
-def _all_bytes(stream: BinaryIO) -> bytes:
-    stream.seek(0)
-    return stream.read()
+def _all_bytes(source: bytes | BinaryIO) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    source.seek(0)
+    return source.read()
 
 
-def _bare(meaning: str) -> str:
-    """What the channels mean without alpha."""
-    return meaning[:-1] if meaning in ("LA", "RGBA") else meaning
+def _stream(source: bytes | BinaryIO) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
 
 
 def _alpha(samples: Samples, meaning: str) -> Pixels | None:
@@ -147,20 +153,20 @@ def _alpha(samples: Samples, meaning: str) -> Pixels | None:
     return None if alpha.min(initial=255) == 255 else np.ascontiguousarray(alpha)
 
 
-def _colours(samples: Samples, meaning: str, alpha: Pixels | None) -> Samples:
-    """The colour channels alone, shown on white where they are transparent."""
-    if meaning not in ("LA", "RGBA"):
-        return samples
-    bare = np.ascontiguousarray(samples[:, :, :-1])
-    return bare if alpha is None else colour.over_white(colour.to_eight_bits(bare), alpha)
+def _managing(samples: Samples, meaning: str, icc: bytes, alpha: Pixels | None) -> Callable[[], Pixels]:
+    """What makes the colours as seen, once they are asked for."""
+
+    def managed() -> Pixels:
+        pixels = colour.to_eight_bits(samples)
+        if alpha is None:
+            return colour.to_srgb(pixels, meaning, icc)
+        return colour.to_srgb(colour.over_white(pixels[:, :, :-1], alpha), meaning[:-1], icc)
+
+    return managed
 
 
-def _still_info(
-    still: stills.Still, samples: Samples, has_alpha: bool, damage: str, *, turned: bool = False
-) -> PictureInfo:
-    height, width = samples.shape[:2]
-    if not turned and not still.is_upright and still.orientation >= 5:
-        height, width = width, height
+def _still_info(still: stills.Still, size_px: tuple[int, int], *, has_alpha: bool) -> PictureInfo:
+    width, height = size_px if still.turn < 5 else size_px[::-1]
     icc_digest, icc_name = colour.icc_facts(still.icc)
     metadata, _ = read_metadata(still.packets)
     return PictureInfo(
@@ -176,7 +182,7 @@ def _still_info(
         icc_name=icc_name,
         quality=0,
         lossless=still.lossless,
-        damage=damage,
+        damage=still.damage,
         metadata=metadata,
     )
 
@@ -185,9 +191,9 @@ def _read_jpeg_reduced(data: bytes, min_side_px: int, max_pixels: int) -> Pictur
     header = jpeg.read_header(data)
     stills.check_size(header.width_px, header.height_px, max_pixels)
     samples, damage = jpeg.decode_jpeg(data, header, min_side_px)
-    info = _jpeg_info(header, damage)
-    small = stills.shrink(samples, min_side_px)
-    managed = colour.to_srgb(small, _jpeg_mode(header), header.icc)
+    info = _jpeg_info(data, header, damage)
+    small = colour.shrink(samples, min_side_px)
+    managed = colour.to_srgb(small, header.meaning, header.icc)
     return Picture(np.ascontiguousarray(colour.upright(managed, info.orientation)), None, info)
 
 
@@ -195,35 +201,39 @@ def _read_jpeg_full(data: bytes, strict: bool, max_pixels: int) -> FullPicture:
     header = jpeg.read_header(data)
     stills.check_size(header.width_px, header.height_px, max_pixels)
     samples, damage = jpeg.decode_jpeg(data, header)
-    info = _jpeg_info(header, damage)
-    upright = colour.upright(samples, info.orientation)
-    mode, icc = _jpeg_mode(header), header.icc
-    plain = mode == "RGB" and not colour.needs_management(icc, mode)
+    digest = ""
+    further = jpeg.further_pictures(data, header) if strict else []
+    try:
+        digest = jpeg.digest_further_pictures(data, further, max_pixels)
+    except BadPicture:
+        damage = damage or "a further picture in the file is damaged"
+        digest = stills.digest_file(io.BytesIO(data))
+    info = _jpeg_info(data, header, damage)
+    samples = colour.upright(samples, info.orientation)
     return FullPicture(
-        upright,
-        None if plain else lambda: colour.to_srgb(upright, mode, icc),
+        samples,
+        header.meaning,
         info,
-        quantisation=tuple(jpeg.table_numbers(header.tables[number]) for number in sorted(header.tables)),
+        _managing(samples, header.meaning, header.icc, None),
+        frames_digest=digest,
+        quantisation=tuple(jpeg.table_steps(header.tables[number]) for number in sorted(header.tables)),
     )
 
 
-def _jpeg_mode(header: jpeg.Header) -> str:
-    return {1: "L", 4: "CMYK"}.get(header.components, "RGB")
-
-
-def _jpeg_info(header: jpeg.Header, damage: str) -> PictureInfo:
+def _jpeg_info(data: bytes, header: jpeg.Header, damage: str) -> PictureInfo:
     metadata, orientation = read_metadata(header.packets)
     width, height = header.width_px, header.height_px
     if orientation >= 5:
         width, height = height, width
     icc_digest, icc_name = colour.icc_facts(header.icc)
+    frames = 1 + len(jpeg.further_pictures(data, header))
     return PictureInfo(
-        format="JPEG",
+        format="MPO" if frames > 1 else "JPEG",
         width_px=width,
         height_px=height,
-        mode=_jpeg_mode(header),
+        mode=header.meaning,
         bits=header.bits,
-        frames=1,
+        frames=frames,
         has_alpha=False,
         orientation=orientation,
         icc_digest=icc_digest,

@@ -11,14 +11,19 @@ import re
 HEAD_BYTES = 64
 """As much of a file as `sniff_format` looks at."""
 
-_RAW_EXTENSIONS = frozenset(
-    "3fr arw cap cr2 cr3 crw dcr dcs dng erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx raf raw rw2 rwl"
-    " rwz sr2 srf srw x3f".split()
+RAW_EXTENSIONS = frozenset(
+    "3fr arw cap cr2 cr3 crw dcr dcs dng erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx raf raw rw2 "
+    "rwl rwz sr2 srf srw x3f".split()  # noqa: SIM905  as a list the formatter gives each its own line
 )
-_HEIF_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"))
+"""Extensions that make a TIFF a camera RAW."""
+
+_HEIF_BRANDS = frozenset(
+    (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
+)
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _BMP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))
 _PPM = re.compile(rb"P(?:[1-6]\s+(?:#|\d)|[fF]\s+\d)")
+_RAW_MAGIC = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
 
 
 def sniff_format(head: bytes, name: str = "") -> str | None:
@@ -35,8 +40,8 @@ def sniff_format(head: bytes, name: str = "") -> str | None:
     Returns
     -------
     str or None
-        Pillow's name (`JPEG`, `PNG`, `GIF`, `BMP`, `TIFF`, `PPM`, `AVIF`, `WEBP`, `JPEG2000`), or `HEIF`, `JXL`, `RAW`;
-        None for a file that is not a photo. An MPO begins as a JPEG and is told from it only when decoded.
+        Pillow's name (`JPEG`, `PNG`, `GIF`, `BMP`, `TIFF`, `PPM`, `AVIF`, `WEBP`, `JPEG2000`), or `HEIF`, `JXL`,
+        `RAW`; None for a file that is not a photo. An MPO begins as a JPEG and is told from it when decoded.
     """
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
@@ -49,7 +54,7 @@ def sniff_format(head: bytes, name: str = "") -> str | None:
     if head[:6] in (b"GIF87a", b"GIF89a"):
         return "GIF"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        is_raw = head[8:10] == b"CR" or name.rpartition(".")[2].lower() in _RAW_EXTENSIONS
+        is_raw = head[8:10] == b"CR" or name.rpartition(".")[2].lower() in RAW_EXTENSIONS
         return "RAW" if is_raw else "TIFF"
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "BMP"
@@ -59,9 +64,7 @@ def sniff_format(head: bytes, name: str = "") -> str | None:
         return "JXL"
     if _PPM.match(head):
         return "PPM"
-    if head[:4] in (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb") or head[:8] == b"FUJIFILM":
-        return "RAW"
-    if head[6:14] == b"HEAPCCDR":
+    if head[:4] in _RAW_MAGIC or head[:8] == b"FUJIFILM" or head[6:14] == b"HEAPCCDR":
         return "RAW"
     return None
 
@@ -74,7 +77,5 @@ def _brand(head: bytes) -> str | None:
         return "RAW"
     if any(brand in _AVIF_BRANDS for brand in brands):
         return "AVIF"
-    # The major brand decides: iPhone films also list `mif1`-like brands among the compatible ones.
-    if brands[0] in _HEIF_BRANDS:
-        return "HEIF"
-    return None
+    # Only the major brand counts here: films list `mif1` among the compatible ones too.
+    return "HEIF" if brands[0] in _HEIF_BRANDS else None
