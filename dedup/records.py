@@ -344,6 +344,20 @@ class SimilarPair:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupingResult:
+    """Groups as far as the matches go, and what still has to be measured to finish them."""
+
+    groups: tuple[DuplicateGroup, ...]
+    """In order of the keepers' path bytes."""
+    similar: tuple[SimilarPair, ...]
+    hubs: tuple[str, ...]
+    wanted: tuple[CandidatePair, ...]
+    """Pairs whose measurement could change the groups; each has its keeper at `wanted_keepers` (same place)."""
+    wanted_keepers: tuple[int, ...]
+    """Photo ids: which one of the wanted pair must be on the left of the match."""
+
+
+@dataclass(frozen=True, slots=True)
 class IndexQuality:
     """How well the approximate index did, measured on a sample of this run."""
 
