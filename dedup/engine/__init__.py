@@ -19,6 +19,7 @@ named by module and items and results are plain records.
 from __future__ import annotations
 
 import os
+import sys
 
 from dedup.engine.contract import Engine, Failure, Limits, SerialEngine
 from dedup.engine.processes import ProcessEngine
@@ -28,4 +29,15 @@ __all__ = ["Engine", "Failure", "Limits", "ProcessEngine", "SerialEngine", "open
 
 def open_engine(jobs: int, limits: Limits) -> ProcessEngine:
     """An engine of `jobs` worker processes; 0 for one per core that this process may use."""
-    return ProcessEngine(jobs or len(os.sched_getaffinity(0)), limits)
+    return ProcessEngine(jobs or usable_cores(), limits)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, and what its container allows (cgroup v2)."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        return min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return cores

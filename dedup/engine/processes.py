@@ -28,7 +28,7 @@ what is handed over cannot be taken back, and at the end one worker would work o
 
 BATCH_ITEMS = 256
 AHEAD_BYTES = 48 * 1024
-"""Pickled items that wait in a worker's socket. Linux buffers 208 KiB, others 64 KiB; a write never blocks."""
+"""Pickled items that wait in a worker's socket, which holds 208 KiB on Linux: such a write never blocks."""
 
 LOOK_S = 0.2
 """How often the parent looks for overdue items."""
@@ -117,6 +117,7 @@ class _Run(Generic[T, R]):
         self.weight = weight
         self.patience = patience
         self.workers: list[Worker] = []
+        self.room = engine.jobs
         self.selector = selectors.DefaultSelector()
         self.again: deque[Task[T]] = deque()
         """Innocent items of a worker that died; they go out next."""
@@ -172,16 +173,18 @@ class _Run(Generic[T, R]):
             self._drop(idle)
             idle.end()
             idle = None
-        if idle is None and len(self.workers) < self.engine.jobs:
-            idle = self._add(start_worker(self.limits))
+        if idle is None and len(self.workers) < self.room:
+            idle = self._hire(start_worker)
         return idle
 
     def _next_worker(self) -> Worker | None:
         """Who should get the next batch: an idle worker, a new one, or the one that is done soonest; None for none."""
         if not self._peek():
             return None
-        if len(self.workers) < self.engine.jobs and all(worker.pending for worker in self.workers):
-            return self._add(self.engine.hire())
+        if len(self.workers) < self.room and all(worker.pending for worker in self.workers):
+            worker = self._hire()
+            if worker is not None:
+                return worker
         best = min(self.workers, key=lambda worker: (worker.weight, worker.replied))
         if not best.pending:
             return best
@@ -239,6 +242,16 @@ class _Run(Generic[T, R]):
         self.selector.register(worker.channel.fileno(), selectors.EVENT_READ, worker)
         return worker
 
+    def _hire(self, how: Callable[[Limits], Worker] | None = None) -> Worker | None:
+        """One more worker; None if the system has no room for it but there are others."""
+        try:
+            return self._add(how(self.limits) if how is not None else self.engine.hire())
+        except OSError as error:
+            if not self.workers:
+                raise InternalFault(f"no worker process can be started: {error}") from error
+            self.room = len(self.workers)
+            return None
+
     def _drop(self, worker: Worker) -> None:
         self.selector.unregister(worker.channel.fileno())
         self.workers.remove(worker)
@@ -259,6 +272,10 @@ class _Run(Generic[T, R]):
                 self._check(worker, now)
 
     def _check(self, worker: Worker, now: float) -> None:
+        if worker.has_ended():
+            if not worker.channel.poll(0):
+                self._bury(worker, None)
+            return
         at, since = worker.look()
         if at < 0:
             return
