@@ -22,6 +22,14 @@ DETAIL_STEP = 0.88
 """Share of the pixels from which two pictures count as equally detailed (6 % of the side): estimates of the effective
 resolution scatter by 3 to 4 % on re-encoded copies, and the smallest resize that people use takes 25 % of the side."""
 
+NATIVE_STEP = 0.66
+"""Share of the pixels from which a picture of equal detail counts as the enlarged one: it holds nothing more; a third
+or more of its pixels are made up. A soft original and its slightly smaller copy are not told apart by this."""
+
+BELIEVED_GAIN = 1.5
+"""Effective pixels of the later picture over the earlier one's up to which evidence of time is believed; the estimate
+of an enlarged picture is good to a tenth of the side, and a true gain of detail means that the evidence misleads."""
+
 EXTENT_STEP = 0.985
 """Share of the area from which two frames count as showing the same; alignments are good to half a per cent of it."""
 
@@ -60,6 +68,8 @@ class KeeperFacts:
     effective_scale: Mapping[bytes, float] = field(default_factory=dict)
     detail_px: Mapping[bytes, float] = field(default_factory=dict)
     """Effective pixels of the same content, levelled within a family so that equal detail is equal here."""
+    stored_px: Mapping[bytes, float] = field(default_factory=dict)
+    """Stored pixels of the same content, levelled within a family, more coarsely."""
     generation: Mapping[bytes, int] = field(default_factory=dict)
     """Saves or edits since the earliest known picture of the family: 0 for an original, or nothing known."""
     extent: Mapping[bytes, float] = field(default_factory=dict)
@@ -157,6 +167,7 @@ def gather_facts(
         damage=damage,
         effective_scale=scale,
         detail_px=family.detail_px,
+        stored_px=family.stored_px,
         generation=family.generation,
         extent=family.extent,
         units=units or {},
@@ -223,6 +234,7 @@ class _Family:
         self._turned: set[tuple[bytes, bytes]] = set()
         self._arrows: set[tuple[bytes, bytes]] = set()
         self.detail_px: dict[bytes, float] = {}
+        self.stored_px: dict[bytes, float] = {}
         self.generation: dict[bytes, int] = {}
         self.extent: dict[bytes, float] = {}
 
@@ -302,7 +314,7 @@ class _Family:
                 for later in laters
                 # Same stored size: what looks like more detail in the later one is noise or sharpening.
                 if stored[earlier] >= DETAIL_STEP * stored[later]
-                or effective[later] * DETAIL_STEP <= effective[earlier]
+                or effective[later] <= BELIEVED_GAIN * effective[earlier]
             ]
         order = self._in_time(side, believed)
         for name in order:
@@ -312,6 +324,7 @@ class _Family:
                     self.generation[later] = max(self.generation.get(later, 0), self.generation[name] + 1)
                     effective[later] = min(effective[later], effective[name])
         self.detail_px.update(_levelled(effective, DETAIL_STEP))
+        self.stored_px.update(_levelled(stored, NATIVE_STEP))
         self.extent.update(
             _levelled({name: math.exp(log_area) for name, log_area in area.items()}, EXTENT_STEP)
         )
@@ -422,6 +435,10 @@ def _rank_whole(photo: Photo, facts: KeeperFacts) -> float:  # noqa: ARG001
 
 def _rank_record(photo: Photo, facts: KeeperFacts) -> float:  # noqa: ARG001
     return -sum(photo.info.metadata.exif_tags >= step for step in RECORD_STEPS)
+
+
+def _rank_native(photo: Photo, facts: KeeperFacts) -> float:
+    return facts.stored_px.get(photo.digest, 0)
 
 
 def _rank_container(photo: Photo, facts: KeeperFacts) -> float:
@@ -562,6 +579,10 @@ def _say_record(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> s
     return f"it carries the camera's full record ({own} tags; {_is(others, 'has', 'have')} {most})"
 
 
+def _say_native(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> str:  # noqa: ARG001
+    return f"it holds all the detail there is; {_is(others, 'was', 'were')} enlarged"
+
+
 def _say_container(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> str:
     if keeper.info.format != "RAW" and _rank_container(keeper, facts) == 1:
         return "its RAW lies beside it"
@@ -618,6 +639,7 @@ RULES: tuple[Rule, ...] = (
     Rule("colour", _rank_colour, _say_colour),
     Rule("whole", _rank_whole, _say_whole),
     Rule("camera record", _rank_record, _say_record),
+    Rule("native size", _rank_native, _say_native),
     Rule("container", _rank_container, _say_container),
     Rule("compression", _rank_compression, _say_compression),
     Rule("depth", _rank_depth, _say_depth),
