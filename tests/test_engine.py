@@ -53,6 +53,8 @@ def do(job: Job) -> str:
         hoard = [bytearray(64 * MIB)]
         while True:
             hoard.append(bytearray(64 * MIB))
+    elif job.deed == "a little memory":
+        bytearray(100 * MIB)
     elif job.deed == "sys.exit":
         sys.exit(7)
     elif job.deed == "os._exit":
@@ -181,8 +183,8 @@ def test_memory_is_counted_from_what_the_worker_starts_with() -> None:
     # A worker forked from a parent that maps a large index has as much room as any other.
     with mmap.mmap(-1, 2 << 30) as index, ProcessEngine(1, TIGHT) as engine:
         assert len(index) == 2 << 30
-        assert dict(engine.map(do, [Job("a"), Job("b", "balloon")])) == {
-            Job("a"): "a",
+        assert dict(engine.map(do, [Job("a", "a little memory"), Job("b", "balloon")])) == {
+            Job("a", "a little memory"): "a",
             Job("b", "balloon"): Failure(Reason.TOO_LARGE, "needs more than 256 MiB of memory"),
         }
 
@@ -419,11 +421,13 @@ def test_workers_ignore_what_the_terminal_sends_and_leave_it_to_the_parent() -> 
     with ProcessEngine(1, TIGHT) as engine:
         run = engine.map(square, range(3))
         next(run)
-        for worker in children():
+        before = children()
+        for worker in before:
             for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
                 os.kill(worker, number)
         assert len(list(run)) == 2
         assert len(list(engine.map(square, range(100)))) == 100
+        assert children() == before
 
 
 def test_nothing_a_worker_prints_reaches_us(capfd: pytest.CaptureFixture[str]) -> None:
