@@ -6,9 +6,8 @@ while it is read, or cannot be read, is a `Skipped` and never half a result.
 Does not: compare pictures or decide anything. Two equal hashes say little on a picture without texture, and
 `Fingerprint.texture` says so.
 
-The reduced picture is 64 x 64 RGB, squashed (`reduce_picture`). Everything but the borders and the
-histogram's sharper brother in `confirm` is taken from it, so a recipe fits in one line and hashes can be
-checked later against the stored grey.
+The reduced picture is 64 x 64 RGB, squashed (`reduce_picture`). Everything but the borders is taken
+from it, so a recipe fits in one line, and hashes can be checked later against the stored grey.
 """
 
 from __future__ import annotations

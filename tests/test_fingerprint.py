@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import imagehash
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -219,7 +220,7 @@ def test_sizes_of_all_features_are_as_documented() -> None:
 
 
 def test_the_recipe_names_the_versions_that_decide_bits() -> None:
-    assert Image.__version__ in fingerprint.RECIPE
+    assert PIL.__version__ in fingerprint.RECIPE
     assert imagehash.__version__ in fingerprint.RECIPE
 
 
@@ -266,7 +267,7 @@ def test_a_file_that_is_not_the_one_listed_is_skipped(saved: Path) -> None:
 
 
 def test_a_file_written_to_while_it_is_read_is_skipped(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_reduced = fingerprint.decode.read_reduced
+    read_reduced: Callable[[bytes, str, int], Picture] = fingerprint.decode.read_reduced
 
     def slow_decoder(source: bytes, name: str, min_side_px: int) -> Picture:
         with saved.open("ab") as handle:
