@@ -136,7 +136,7 @@ class _Grouping:
                 if best.relation is not Relation.SIMILAR:
                     self._bonds[a][b] = best
         self._wanted: dict[Pair, CandidatePair] = {}
-        self._loose: dict[bytes, dict[bytes, Match]] = {}
+        self._loose: dict[bytes, dict[bytes, Match]] = defaultdict(dict)
         """Bonds of hubs that are not used."""
 
     def result(
@@ -224,12 +224,9 @@ class _Grouping:
                 hubs.append(digest)
         for digest in hubs:
             bonds = self._bonds[digest]
-            self._loose[digest] = {
-                other: match for other, match in bonds.items() if match.relation is Relation.EDITED
-            }
-            for other in self._loose[digest]:
-                del bonds[other]
-                self._bonds[other].pop(digest, None)
+            for other in [other for other, match in bonds.items() if match.relation is Relation.EDITED]:
+                self._loose[digest][other] = bonds.pop(other)
+                self._loose[other][digest] = self._bonds[other].pop(digest)
         return hubs
 
     def _make_stars(self) -> dict[bytes, list[bytes]]:
@@ -401,7 +398,7 @@ class _Grouping:
                     continue
                 elsewhere = home.get(other)
                 if other in hub_bonds:
-                    why = "the kept photo resembles too many others"
+                    why = "one of the two resembles too many photos that differ among themselves"
                 elif (
                     draft.keeper in self._bonds[other]
                     and elsewhere
