@@ -12,8 +12,8 @@ HEAD_BYTES = 64
 """As much of a file as `sniff_format` looks at."""
 
 RAW_EXTENSIONS = frozenset(
-    "3fr arw cap cr2 cr3 crw dcr dcs dng erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx raf raw rw2 "
-    "rwl rwz sr2 srf srw x3f".split()  # noqa: SIM905  as a list the formatter gives each its own line
+    "3fr arw cap cr2 cr3 crw dcr dcs dng erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx raf raw rw2 "  # noqa: SIM905
+    "rwl rwz sr2 srf srw x3f".split()  # as a list the formatter would give each its own line
 )
 """Extensions that make a TIFF a camera RAW."""
 
