@@ -174,6 +174,8 @@ def test_matches_keep_their_direction_and_leave_the_candidates(db: str) -> None:
         catalogue.put_candidates(pairs)
         ends = catalogue.candidate_ends()
         assert catalogue.candidates([row[0] for row in ends]) == pairs
+        catalogue.spare(1, 2, 3)
+        assert [row[1:] for row in catalogue.candidate_ends()] == [(1, 2, 3), (1, 3, None)]
         match = make_match(3, 1)
         catalogue.put_match(match, "confirm one")
         catalogue.put_unlike(1, 2, "confirm one")

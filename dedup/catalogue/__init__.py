@@ -10,6 +10,24 @@ A *content* is one sha256 digest with its fingerprint; a *file* is a path that c
 
 from __future__ import annotations
 
-from dedup.catalogue.store import Catalogue, FileState, KnownFile, ScanRecord
+from dedup.catalogue.store import (
+    Catalogue,
+    FileState,
+    KnownFile,
+    PackedGroup,
+    PackedPair,
+    ScanRecord,
+    pack_group,
+    pack_pair,
+)
 
-__all__ = ["Catalogue", "FileState", "KnownFile", "ScanRecord"]
+__all__ = [
+    "Catalogue",
+    "FileState",
+    "KnownFile",
+    "PackedGroup",
+    "PackedPair",
+    "ScanRecord",
+    "pack_group",
+    "pack_pair",
+]

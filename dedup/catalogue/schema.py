@@ -42,12 +42,13 @@ _FORMAT_1 = (
     """CREATE TABLE passed_over (
         path BLOB NOT NULL, stage TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
         size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL)""",
-    # Pairs that looked alike and were not measured: still to do, or spared because both hang on one hub.
+    # Pairs that looked alike and were not measured: still to do, or spared because one of the two was confirmed
+    # against a better photo, the hub (while that is around).
     """CREATE TABLE candidates (
         left_content INTEGER NOT NULL REFERENCES contents(id) ON DELETE CASCADE,
         right_content INTEGER NOT NULL REFERENCES contents(id) ON DELETE CASCADE,
         source INTEGER NOT NULL, distance_bits INTEGER NOT NULL, orientation INTEGER NOT NULL,
-        windows BLOB)""",
+        windows BLOB, hub INTEGER)""",
     "CREATE INDEX candidates_by_left ON candidates(left_content)",
     "CREATE INDEX candidates_by_right ON candidates(right_content)",
     # Measured pairs; low < high are content ids. `body` is NULL where the pixels showed no relation.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from dedup.catalogue import rows
 from dedup.catalogue.database import Database, in_doubt, open_database
@@ -58,6 +58,34 @@ class ScanRecord:
     id: int
     basis: dict[str, Any]
     summary: dict[str, Any]
+
+
+class PackedGroup(NamedTuple):
+    """A group ready to be stored: a tenth of the memory of its photos."""
+
+    relation: str
+    """The strongest one in it."""
+    body: str
+    files: list[int]
+    freed_bytes: int
+
+
+PackedPair = tuple[int, int, str]
+"""Left file, right file and the match between them, ready to be stored."""
+
+
+def pack_group(group: DuplicateGroup, file_of: Callable[[int], int]) -> PackedGroup:
+    """Make a group ready; `file_of` turns the ids in it into file ids."""
+    body = rows.group_to_body(group, file_of)
+    relations = {member.match.relation for member in group.members}
+    strongest = next(relation for relation in Relation if relation in relations)
+    text = json.dumps(body, separators=(",", ":"))
+    return PackedGroup(strongest, text, rows.files_of_group(body), group.freed_bytes)
+
+
+def pack_pair(match: Match, file_of: Callable[[int], int]) -> PackedPair:
+    """Make a similar pair ready."""
+    return file_of(match.left), file_of(match.right), rows.match_to_text(match)
 
 
 class Catalogue:
@@ -156,7 +184,7 @@ class Catalogue:
             (_file_values(file) for file in files),
         )
         self._db.write("DELETE FROM failures WHERE file IN (SELECT id FROM files WHERE state=0)")
-        self._note_orphans()
+        self.note_orphans()
 
     def touch_files(self, files: Iterable[PhotoFile]) -> None:
         """Note new change time, device, inode and link count of files whose size and time are as they were."""
@@ -168,7 +196,7 @@ class Catalogue:
     def forget_files(self, file_ids: Iterable[int]) -> None:
         """Remove files that are gone. Their contents stay for `KEEP_ORPHANS_S`, so that a moved file is known."""
         self._db.write_many("DELETE FROM files WHERE id=?", ((file_id,) for file_id in file_ids))
-        self._note_orphans()
+        self.note_orphans()
 
     def retry_files(self, file_ids: Iterable[int]) -> None:
         """Let files that could not be read be tried again."""
@@ -194,7 +222,8 @@ class Catalogue:
         with self._reading():
             return [(r[0], r[1], Skipped(rows.read_path(r[2]), r[3], Reason(r[4]), *r[5:])) for r in found]
 
-    def _note_orphans(self) -> None:
+    def note_orphans(self) -> None:
+        """Note from when on contents have had no file."""
         now = int(time.time())
         self._db.write(
             "UPDATE contents SET orphaned_s=? WHERE orphaned_s IS NULL"
@@ -251,15 +280,14 @@ class Catalogue:
             (self.recipe_id(recipe),),
         )
 
-    def contents_to_index(self, recipe: str) -> list[tuple[int, bool]]:
-        """Contents that have a file, by digest, and whether each one's pairs are still to be searched."""
-        number = self.recipe_id(recipe)
-        return [
-            (row[0], row[1] != number)
-            for row in self._db.rows(
-                "SELECT id, indexed FROM contents WHERE orphaned_s IS NULL ORDER BY digest"
-            )
-        ]
+    def contents_by_digest(self, recipe: str) -> list[tuple[int, int]]:
+        """(content, number of the recipe under which its pairs were searched, or 0) of all contents that have a file
+        and were fingerprinted under `recipe`, in the order of their digests.
+        """
+        return self._db.rows(
+            "SELECT id, indexed FROM contents WHERE orphaned_s IS NULL AND recipe=? ORDER BY digest",
+            (self.recipe_id(recipe),),
+        )
 
     def photos_of_contents(self, content_ids: Collection[int], *, grey: bool) -> Iterator[tuple[int, Photo]]:
         """One photo per content: (content id, photo of its first file by id), in the order of `content_ids`.
@@ -312,7 +340,7 @@ class Catalogue:
     def put_candidates(self, pairs: Iterable[CandidatePair]) -> None:
         """Remember pairs of contents that may be alike; pairs that were measured already are left out."""
         self._db.write_many(
-            "INSERT INTO candidates SELECT ?1,?2,?3,?4,?5,?6 WHERE NOT EXISTS"
+            "INSERT INTO candidates SELECT ?1,?2,?3,?4,?5,?6,NULL WHERE NOT EXISTS"
             " (SELECT 1 FROM matches WHERE low=min(?1,?2) AND high=max(?1,?2))",
             (rows.candidate_values(pair) for pair in pairs),
         )
@@ -333,9 +361,15 @@ class Catalogue:
             "UPDATE contents SET indexed=? WHERE id=?", ((number, content) for content in content_ids)
         )
 
-    def candidate_ends(self) -> list[tuple[int, int, int]]:
-        """(rowid, left content, right content) of every pair that was not measured."""
-        return self._db.rows("SELECT rowid, left_content, right_content FROM candidates")
+    def candidate_ends(self) -> list[tuple[int, int, int, int | None]]:
+        """(rowid, left content, right content, hub) of every pair that was not measured; see `spare`."""
+        return self._db.rows("SELECT rowid, left_content, right_content, hub FROM candidates")
+
+    def spare(self, left: int, right: int, hub: int) -> None:
+        """Note that a pair need not be measured as long as `hub` is around, which one of the two is a copy of."""
+        self._db.write(
+            "UPDATE candidates SET hub=? WHERE left_content=? AND right_content=?", (hub, left, right)
+        )
 
     def candidates(self, rowids: Collection[int]) -> list[CandidatePair]:
         """Candidate pairs by rowid; their ids are content ids."""
@@ -385,6 +419,12 @@ class Catalogue:
         """(low content, high content, relation) of every measured pair; an empty relation is none."""
         return self._db.rows("SELECT low, high, relation FROM matches")
 
+    def match_firsts(self) -> list[tuple[int, int, int | None]]:
+        """(low content, high content, the left one of the two, or None for a pair without a relation)."""
+        return self._db.rows(
+            "SELECT low, high, CASE WHEN body IS NULL THEN NULL WHEN turned THEN high ELSE low END FROM matches"
+        )
+
     def matches(self, pairs: Collection[tuple[int, int]]) -> Iterator[Match]:
         """Matches of (low, high) pairs of contents, ids being content ids; pairs without a relation are left out."""
         for low, high in pairs:
@@ -423,6 +463,15 @@ class Catalogue:
             ),
         )
         self._db.write("DELETE FROM candidates WHERE left_content=?1 OR right_content=?1", (content_id,))
+
+    def unconfirmable(self) -> list[Skipped]:
+        """Photos that cannot be decoded in full, by their first file each."""
+        found = self._db.rows(
+            "SELECT f.path, i.reason, i.detail, f.size_bytes, f.mtime_ns FROM inspections i JOIN files f ON f.id="
+            "(SELECT min(id) FROM files WHERE content=i.content) WHERE i.reason<>''"
+        )
+        with self._reading():
+            return [Skipped(rows.read_path(r[0]), "confirm", Reason(r[1]), *r[2:]) for r in found]
 
     def inspections(self) -> dict[int, tuple[Inspection, str, str]]:
         """By content: what a full decode found, and reason and detail where it failed."""
@@ -478,26 +527,16 @@ class Catalogue:
             "INSERT INTO scope_files VALUES (?,?)", ((scope, file_id) for file_id in sorted(file_ids))
         )
 
-    def put_group(self, scope: int, group: DuplicateGroup, file_of: Callable[[int], int]) -> None:
-        """Store a group; `file_of` turns the ids in it into file ids."""
-        body = rows.group_to_body(group, file_of)
-        relations = {member.match.relation for member in group.members}
-        strongest = next(relation for relation in Relation if relation in relations)
+    def put_group(self, scope: int, group: PackedGroup) -> None:
+        """Store a group as `pack_group` made it."""
         number = self._db.write(
-            "INSERT INTO groups(scope, relation, body) VALUES (?,?,?)",
-            (scope, strongest, json.dumps(body, separators=(",", ":"))),
+            "INSERT INTO groups(scope, relation, body) VALUES (?,?,?)", (scope, group.relation, group.body)
         )
-        self._db.write_many(
-            "INSERT INTO group_files VALUES (?,?)",
-            ((file_id, number) for file_id in rows.files_of_group(body)),
-        )
+        self._db.write_many("INSERT INTO group_files VALUES (?,?)", ((file, number) for file in group.files))
 
-    def put_similar(self, scope: int, match: Match) -> None:
-        """Store a pair of files of the same scene; ids are file ids."""
-        self._db.write(
-            "INSERT INTO similar_pairs VALUES (?,?,?,?)",
-            (scope, match.left, match.right, rows.match_to_text(match)),
-        )
+    def put_similar(self, scope: int, pair: PackedPair) -> None:
+        """Store a pair of files of the same scene."""
+        self._db.write("INSERT INTO similar_pairs VALUES (?,?,?,?)", (scope, *pair))
 
     def put_hub(self, scope: int, file_id: int) -> None:
         """Store a photo that resembles too many."""

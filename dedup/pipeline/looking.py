@@ -1,0 +1,156 @@
+"""The looking stage: the crawl against the catalogue, and what came, went, changed or moved.
+
+Promises: a file whose size and time are as they were is not opened; a file that is gone is forgotten only where its
+folder could be listed and its root is there at all. Does not: read a photo, or write to the catalogue
+before the crawl is over.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dedup.catalogue import Catalogue, FileState, KnownFile
+from dedup.crawl import find_photos
+from dedup.pipeline.places import Progress
+from dedup.records import PhotoFile, Reason, Skipped
+from dedup.settings import Settings
+
+_STEP = 1000
+"""Files between two calls of `progress`."""
+
+_SIZE: Final = 1
+_MTIME: Final = 2
+_CTIME: Final = 3
+_STATE: Final = 7
+_ID: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What the crawl found, compared with the catalogue."""
+
+    files: int
+    """Everything that was found, photos or not."""
+    seen_ids: list[int]
+    """Ids of the known files that are still there, changed ones among them."""
+    fresh: list[PhotoFile]
+    """New files, and known paths with another size or time."""
+    touched: list[PhotoFile]
+    """Same size and time, but another change time, device, inode or link count."""
+    gone: list[KnownFile]
+    failed_ids: list[int]
+    """Known files that could not be read when last tried."""
+    pending_ids: list[int]
+    """Known files that an earlier run did not come to."""
+    replaced: list[KnownFile]
+    """Known files that now have another size or time, as they were."""
+    passed_over: list[Skipped]
+    passed_over_before: list[Skipped]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything is as the catalogue knows it."""
+        changes = self.fresh or self.touched or self.gone or self.pending_ids
+        return not changes and self.passed_over == self.passed_over_before
+
+
+def look(catalogue: Catalogue, roots: Sequence[str], settings: Settings, progress: Progress) -> Sighting:
+    """Crawl the roots and compare what is there with what is known."""
+    known = {row[0]: row for row in catalogue.known_files()}
+    before = catalogue.passed_over()
+    others = {
+        skipped.path: (skipped.size_bytes, skipped.mtime_ns)
+        for skipped in before
+        if skipped.reason in (Reason.NOT_A_PHOTO, Reason.DAMAGED)
+    }
+    find_row, find_other = known.get, others.get
+
+    def what_it_was(path: str, size_bytes: int, mtime_ns: int) -> str:
+        row = find_row(path)
+        if row is not None:
+            return "photo" if row[_SIZE] == size_bytes and row[_MTIME] == mtime_ns else ""
+        other = find_other(path)
+        return "other" if other is not None and other == (size_bytes, mtime_ns) else ""
+
+    seen_ids: list[int] = []
+    fresh: list[PhotoFile] = []
+    touched: list[PhotoFile] = []
+    failed_ids: list[int] = []
+    pending_ids: list[int] = []
+    replaced: list[KnownFile] = []
+    passed_over: list[Skipped] = []
+    count = 0
+    for found in find_photos(roots, settings, what_it_was):
+        count += 1
+        if not count % _STEP:
+            progress("crawl", count, None)
+        if isinstance(found, Skipped):
+            passed_over.append(found)
+            continue
+        row = known.pop(found.path, None)
+        if row is None:
+            fresh.append(found)
+            continue
+        seen_ids.append(row[_ID])
+        if row[_SIZE] != found.size_bytes or row[_MTIME] != found.mtime_ns:
+            fresh.append(found)
+            replaced.append(row)
+            continue
+        if row[_CTIME:_STATE] != (found.ctime_ns, found.device, found.inode, found.link_count):
+            touched.append(found)
+        state = row[_STATE]
+        if state != FileState.PHOTO:
+            (failed_ids if state == FileState.FAILED else pending_ids).append(row[_ID])
+    progress("crawl", count, count)
+    return Sighting(
+        files=count,
+        seen_ids=seen_ids,
+        fresh=fresh,
+        touched=touched,
+        gone=_gone(known, roots, passed_over),
+        failed_ids=failed_ids,
+        pending_ids=pending_ids,
+        replaced=replaced,
+        passed_over=passed_over,
+        passed_over_before=before,
+    )
+
+
+def _gone(
+    unseen: dict[str, KnownFile], roots: Sequence[str], passed_over: Sequence[Skipped]
+) -> list[KnownFile]:
+    """Known files that the crawl would have seen if they were still there."""
+    if not unseen:
+        return []
+    present = tuple(_as_prefix(root) for root in roots if _is_there(root))
+    blind = {
+        skipped.path
+        for skipped in passed_over
+        if skipped.reason in (Reason.UNREADABLE, Reason.OTHER_FILE_SYSTEM)
+    }
+    blind_folders = tuple(_as_prefix(path) for path in blind)
+    return [
+        row
+        for path, row in unseen.items()
+        if path.startswith(present)
+        and path not in blind
+        and not (blind_folders and path.startswith(blind_folders))
+    ]
+
+
+def _as_prefix(path: str) -> str:
+    return path if path.endswith("/") else path + "/"
+
+
+def _is_there(root: str) -> bool:
+    """Whether a root is there: an empty folder may be the mount point of a disk that is not plugged in."""
+    try:
+        with os.scandir(root) as entries:
+            return next(entries, None) is not None
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False

@@ -1,0 +1,391 @@
+"""The matching stage: search candidate pairs, then have them measured, component by component.
+
+Promises: every pair of contents that the index proposes is measured once per recipe, or spared because one of the two
+was confirmed against a better photo that is still around; results are stored as they come; a component that breaks
+its worker costs one photo, not the run. Does not: judge a pair, or form groups.
+
+Ids: within this stage a photo's id is its place in the order of digests, so that nothing depends on the order in
+which files were found or read. The catalogue's ids stay inside this module.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from dedup.catalogue import Catalogue
+from dedup.engine import Engine, Failure
+from dedup.errors import InternalFault
+from dedup.pipeline.components import split_components
+from dedup.pipeline.places import Progress, program_stamp
+from dedup.pipeline.reading import PASSING
+from dedup.records import CandidatePair, IndexQuality, Photo, Relation, Skipped
+from dedup.settings import Settings
+
+if TYPE_CHECKING:
+    from dedup.confirm import ComponentJob, ComponentResult
+
+JOB_PHOTOS = 96
+"""Largest component measured as one job. Each member is decoded once a job, so bigger is better; but a job is what
+one worker does alone, and what is done again after a crash: 96 photos of 12 MP take about 10 s."""
+
+MOST_ROUNDS = 1000
+"""Rounds over what is left; each settles at least one pair. A guard against turning for ever, never reached."""
+
+Order = Callable[[Sequence[Photo]], list[Photo]]
+"""Photos best first, by the rules for keepers."""
+
+
+@dataclass(slots=True)
+class Contents:
+    """The contents that have a file, in the order of their digests, and through which file each one is read."""
+
+    ids: list[int]
+    """Catalogue ids by place."""
+    files: dict[int, int]
+    """Content id to the file that stands for it, for those that may be read."""
+    place_of: dict[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place_of = {content: place for place, content in enumerate(self.ids, start=1)}
+
+    def content_at(self, place: int) -> int:
+        """The content whose photo has this id in jobs."""
+        return self.ids[place - 1]
+
+    def photos(self, catalogue: Catalogue, contents: Collection[int], *, grey: bool) -> list[Photo]:
+        """Their photos with places for ids."""
+        by_file = {self.files[content]: content for content in contents}
+        return [
+            replace(photo, id=self.place_of[by_file[file]])
+            for file, photo in catalogue.photos_of_files(list(by_file), grey=grey)
+        ]
+
+
+def search_recipe(settings: Settings) -> str:
+    """What decides which pairs are proposed.
+
+    Any change of our own code searches again: that takes seconds, and pairs that were measured are not measured again.
+    """
+    from dedup.fingerprint import RECIPE
+
+    neighbours = "with" if settings.neighbours else "without"
+    return f"search {program_stamp()}; radius {settings.hash_radius_bits}; {neighbours} neighbours; {RECIPE}"
+
+
+def search_pairs(
+    catalogue: Catalogue, settings: Settings, progress: Progress
+) -> tuple[IndexQuality, int] | None:
+    """Search candidate pairs with contents that were not searched yet.
+
+    Returns
+    -------
+    quality, pairs
+        How well the index did and how many pairs it proposed; None if there was nothing new to search.
+    """
+    from dedup.fingerprint import RECIPE
+
+    recipe = search_recipe(settings)
+    number = catalogue.recipe_id(recipe)
+    entries = [(content, indexed != number) for content, indexed in catalogue.contents_by_digest(RECIPE)]
+    new = [is_new for _, is_new in entries]
+    if not any(new):
+        return None
+    import numpy as np
+
+    from dedup.index import find_candidates, table_from_photos
+
+    contents = [content for content, _ in entries]
+    progress("search", 0, None)
+    table = table_from_photos(
+        (place, photo)
+        for place, (_, photo) in enumerate(catalogue.photos_of_contents(contents, grey=False), start=1)
+    )
+    if len(table) != len(contents):
+        raise InternalFault(f"{catalogue.path}: {len(contents) - len(table)} fingerprints could not be read")
+
+    def greys(places: Iterable[int]) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+        blobs = catalogue.greys([contents[int(place) - 1] for place in places])
+        return np.frombuffer(b"".join(blobs), dtype=np.uint8).reshape(-1, 64, 64)
+
+    search = find_candidates(table, greys, settings, None if all(new) else np.array(new, dtype=bool))
+    count = 0
+
+    def pairs() -> Iterator[CandidatePair]:
+        nonlocal count
+        for pair in search:
+            count += 1
+            if not count % 1000:
+                progress("search", count, None)
+            yield replace(pair, left=contents[pair.left - 1], right=contents[pair.right - 1])
+
+    with catalogue.all_or_nothing():
+        catalogue.forget_candidates_of(recipe)
+        catalogue.put_candidates(pairs())
+        catalogue.mark_indexed((content for content, is_new in entries if is_new), recipe)
+    progress("search", count, count)
+    return search.quality, count
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A pair (of places) that the grouping wants measured, and which of the two is to be the left one."""
+
+    pair: CandidatePair
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Contents and candidate rows (or ready pairs) that go to a worker together."""
+
+    contents: tuple[int, ...]
+    rowids: tuple[int, ...] = ()
+    pairs: tuple[CandidatePair, ...] = ()
+    """Ready pairs by content ids, not in the catalogue."""
+    ordered: bool = False
+    """Whether `contents` is in keeper order already."""
+
+
+class Confirmer:
+    """Has pairs measured, within one scope."""
+
+    def __init__(
+        self, catalogue: Catalogue, engine: Engine, contents: Contents, order: Order, progress: Progress
+    ) -> None:
+        from dedup.confirm import CONFIRM_RECIPE
+
+        self.catalogue = catalogue
+        self.engine = engine
+        self.contents = contents
+        self.order = order
+        self.progress = progress
+        self.recipe = CONFIRM_RECIPE
+        self.measured = 0
+        self.changed: set[int] = set()
+        """Contents about which something new is known."""
+        self.late: dict[int, Skipped] = {}
+        """Contents that could not be read this time, and may be next time."""
+        self._unconfirmable = {c for c, (_, reason, _) in catalogue.inspections().items() if reason}
+
+    # --- what is to do --------------------------------------------------------------------------------------------
+
+    def confirm_candidates(self) -> None:
+        """Measure what the index proposed, until nothing is left that has to be."""
+        for _ in range(MOST_ROUNDS):
+            rows = self._to_do()
+            if not rows:
+                return
+            self._run(self._plan(rows), len(rows))
+        raise InternalFault("confirmation does not come to an end, which is a fault in dedup")
+
+    def confirm_wanted(self, wanted: Iterable[Wanted]) -> int:
+        """Measure pairs that the grouping asks for, unless that was done the right way round; how many it did."""
+        settled = {(low, high): first for low, high, first in self.catalogue.match_firsts()}
+        stars: dict[int, list[CandidatePair]] = defaultdict(list)
+        for want in wanted:
+            left = self.contents.content_at(want.pair.left)
+            right = self.contents.content_at(want.pair.right)
+            first = self.contents.content_at(want.first)
+            known = settled.get((min(left, right), max(left, right)), 0)
+            if known in (first, None) or not self.can_measure(want):
+                continue
+            stars[first].append(replace(want.pair, left=left, right=right))
+        jobs = []
+        for first, pairs in stars.items():
+            for start in range(0, len(pairs), JOB_PHOTOS):
+                part = tuple(pairs[start : start + JOB_PHOTOS])
+                others = (pair.right if pair.left == first else pair.left for pair in part)
+                jobs.append(_Job((first, *dict.fromkeys(others)), pairs=part, ordered=True))
+        count = sum(len(job.pairs) for job in jobs)
+        if jobs:
+            self._run(jobs, count)
+        return count
+
+    def can_measure(self, want: Wanted) -> bool:
+        """Whether both photos could be read so far."""
+        ends = (self.contents.content_at(want.pair.left), self.contents.content_at(want.pair.right))
+        return not any(self._is_blocked(content) for content in ends)
+
+    def _is_blocked(self, content: int) -> bool:
+        return content in self._unconfirmable or content in self.late
+
+    def _to_do(self) -> list[tuple[int, int, int]]:
+        readable = self.contents.files
+        return [
+            (rowid, left, right)
+            for rowid, left, right, hub in self.catalogue.candidate_ends()
+            if left in readable
+            and right in readable
+            and (hub is None or hub not in readable or self._is_blocked(hub))
+            and not self._is_blocked(left)
+            and not self._is_blocked(right)
+        ]
+
+    def _plan(self, rows: Sequence[tuple[int, int, int]]) -> list[_Job]:
+        """Components as jobs, longest first; a large one is covered by stars around its best photos."""
+        jobs: list[_Job] = []
+        for members, edges in split_components(rows):
+            if len(members) <= JOB_PHOTOS:
+                jobs.append(_Job(tuple(members), tuple(rowid for rowid, _, _ in edges)))
+            else:
+                jobs.extend(self._stars(members, edges))
+        return sorted(jobs, key=lambda job: -len(job.contents))
+
+    def _stars(self, members: Sequence[int], edges: Sequence[tuple[int, int, int]]) -> list[_Job]:
+        near: dict[int, dict[int, int]] = defaultdict(dict)
+        for rowid, left, right in edges:
+            near[left][right] = near[right][left] = rowid
+        ordered = [
+            self.contents.content_at(photo.id)
+            for photo in self.order(self.contents.photos(self.catalogue, members, grey=False))
+        ]
+        rank = {content: at for at, content in enumerate(ordered)}
+        jobs = []
+        taken: set[int] = set()
+        for hub in ordered:
+            if hub in taken:
+                continue
+            taken.add(hub)
+            around = sorted((other for other in near[hub] if other not in taken), key=rank.__getitem__)
+            taken.update(around)
+            for start in range(0, len(around), JOB_PHOTOS):
+                part = around[start : start + JOB_PHOTOS]
+                jobs.append(_Job((hub, *part), tuple(near[hub][other] for other in part), ordered=True))
+        return jobs
+
+    # --- measuring ------------------------------------------------------------------------------------------------
+
+    def _run(self, jobs: Sequence[_Job], pairs: int) -> None:
+        from dedup.confirm import confirm_component
+
+        done = 0
+        self.progress("confirm", 0, pairs)
+        again: list[ComponentJob] = []
+
+        def made() -> Iterator[ComponentJob]:
+            for job in jobs:
+                yield self._make(job)
+
+        for job, answer in self.engine.map(confirm_component, made(), patience=_patience):
+            if isinstance(answer, Failure):
+                again.extend(_halves(job))
+                if len(job.pairs) == 1:
+                    self._break(job, answer)
+            else:
+                self._store(job, answer)
+            done += len(job.pairs)
+            self.catalogue.commit_if_due()
+            self.progress("confirm", min(done, pairs), pairs)
+        while again:
+            batch, again = again, []
+            for job, answer in self.engine.map(confirm_component, batch, patience=_patience):
+                if not isinstance(answer, Failure):
+                    self._store(job, answer)
+                elif len(job.pairs) == 1:
+                    self._break(job, answer)
+                else:
+                    again.extend(_halves(job))
+                self.catalogue.commit_if_due()
+        self.catalogue.commit()
+        self.progress("confirm", pairs, pairs)
+
+    def _make(self, job: _Job) -> ComponentJob:
+        from dedup.confirm import ComponentJob
+
+        photos = self.contents.photos(self.catalogue, job.contents, grey=True)
+        if not job.ordered:
+            photos = self.order(photos)
+        place_of = self.contents.place_of
+        pairs = [
+            replace(pair, left=place_of[pair.left], right=place_of[pair.right])
+            for pair in (*job.pairs, *self.catalogue.candidates(job.rowids))
+        ]
+        turned = [pair for pair in pairs if pair.left > pair.right]
+        if turned:
+            raise InternalFault(f"{self.catalogue.path}: a candidate pair stands the wrong way round")
+        pairs.sort(key=lambda pair: (pair.left, pair.right, pair.source, pair.orientation))
+        return ComponentJob(tuple(photos), tuple(pairs))
+
+    def _store(self, job: ComponentJob, answer: ComponentResult) -> None:
+        content_at = self.contents.content_at
+        rank = {photo.id: at for at, photo in enumerate(job.photos)}
+        place_of = {photo.file.path: photo.id for photo in job.photos}
+        unread = {place_of[skipped.path] for skipped in answer.skipped}
+        hub_of: dict[int, int] = {}
+        """The best photo that each one was confirmed against."""
+        near: dict[int, set[int]] = defaultdict(set)
+        measured = set()
+        for match in answer.matches:
+            measured.add((min(match.left, match.right), max(match.left, match.right)))
+            content_ids = replace(match, left=content_at(match.left), right=content_at(match.right))
+            self.catalogue.put_match(content_ids, self.recipe)
+            self.changed.update((content_ids.left, content_ids.right))
+            if match.relation is not Relation.SIMILAR:
+                near[match.left].add(match.right)
+                near[match.right].add(match.left)
+        for place, others in near.items():
+            best = min(others, key=rank.__getitem__)
+            if rank[best] < rank[place]:
+                hub_of[place] = best
+        for pair in job.pairs:
+            if (pair.left, pair.right) in measured or pair.left in unread or pair.right in unread:
+                continue
+            left, right = content_at(pair.left), content_at(pair.right)
+            spared = [
+                hub
+                for hub in (hub_of.get(pair.left), hub_of.get(pair.right))
+                if hub is not None and hub not in (pair.left, pair.right)
+            ]
+            if spared:
+                self.catalogue.spare(left, right, content_at(min(spared, key=rank.__getitem__)))
+            else:
+                self.catalogue.put_unlike(left, right, self.recipe)
+        self.measured += len(measured)
+        for inspection in answer.inspections:
+            content = content_at(inspection.photo_id)
+            self.catalogue.put_inspection(replace(inspection, photo_id=content), self.recipe)
+            self.changed.add(content)
+        for skipped in answer.skipped:
+            self._put_aside(content_at(place_of[skipped.path]), skipped)
+
+    def _put_aside(self, content: int, skipped: Skipped) -> None:
+        self.changed.add(content)
+        if skipped.reason in PASSING:
+            self.late[content] = skipped
+        else:
+            self._unconfirmable.add(content)
+            self.catalogue.put_unconfirmable(content, skipped, self.recipe)
+
+    def _break(self, job: ComponentJob, failure: Failure) -> None:
+        """A single pair broke its worker: the larger of the two is set aside, since size is what breaks workers."""
+        worst = max(job.photos, key=lambda photo: (photo.info.pixels, photo.file.size_bytes, photo.digest))
+        skipped = Skipped(
+            worst.file.path,
+            "confirm",
+            failure.reason,
+            failure.detail,
+            worst.file.size_bytes,
+            worst.file.mtime_ns,
+        )
+        self._put_aside(self.contents.content_at(worst.id), skipped)
+
+
+def _patience(job: ComponentJob) -> float:
+    """Factor on the time limit of one photo: every photo decoded, every pair aligned and compared."""
+    return 2.0 * len(job.photos) + len(job.pairs)
+
+
+def _halves(job: ComponentJob) -> list[ComponentJob]:
+    """A job that broke its worker, as single pairs; so the one that did it is found."""
+    from dedup.confirm import ComponentJob
+
+    if len(job.pairs) < 2:
+        return []
+    singles = []
+    for pair in job.pairs:
+        ends = (pair.left, pair.right)
+        singles.append(ComponentJob(tuple(photo for photo in job.photos if photo.id in ends), (pair,)))
+    return singles
