@@ -6,34 +6,16 @@ Every method that changes something joins the running batch; `commit_if_due` is 
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import IntEnum
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any
 
 from dedup.catalogue import rows
-from dedup.catalogue.database import Database, in_doubt, open_database
-from dedup.records import (
-    CandidatePair,
-    DuplicateGroup,
-    Inspection,
-    Match,
-    Photo,
-    PhotoFile,
-    Reason,
-    Relation,
-    SimilarPair,
-    Skipped,
-)
-
-T = TypeVar("T")
-
-_CHUNK = 500
-"""Values in one `IN (...)`; SQLite allows 32,766, but a short statement is compiled once and kept."""
+from dedup.catalogue.results import Results
+from dedup.catalogue.shelf import chunks, marks
+from dedup.records import CandidatePair, Inspection, Match, Photo, PhotoFile, Reason, Skipped
 
 KEEP_ORPHANS_S = 90 * 86400
 """How long the fingerprint of a content without a file is kept: a disk that was away for a season costs nothing."""
@@ -51,96 +33,8 @@ class FileState(IntEnum):
     FAILED = 2
 
 
-@dataclass(frozen=True, slots=True)
-class ScanRecord:
-    """A finished scan: what it was based on, and what it found, as plain JSON values."""
-
-    id: int
-    basis: dict[str, Any]
-    summary: dict[str, Any]
-
-
-class PackedGroup(NamedTuple):
-    """A group ready to be stored: a tenth of the memory of its photos."""
-
-    relation: str
-    """The strongest one in it."""
-    body: str
-    files: list[int]
-    freed_bytes: int
-
-
-PackedPair = tuple[int, int, str]
-"""Left file, right file and the match between them, ready to be stored."""
-
-
-def pack_group(group: DuplicateGroup, file_of: Callable[[int], int]) -> PackedGroup:
-    """Make a group ready; `file_of` turns the ids in it into file ids."""
-    body = rows.group_to_body(group, file_of)
-    relations = {member.match.relation for member in group.members}
-    strongest = next(relation for relation in Relation if relation in relations)
-    text = json.dumps(body, separators=(",", ":"))
-    return PackedGroup(strongest, text, rows.files_of_group(body), group.freed_bytes)
-
-
-def pack_pair(match: Match, file_of: Callable[[int], int]) -> PackedPair:
-    """Make a similar pair ready."""
-    return file_of(match.left), file_of(match.right), rows.match_to_text(match)
-
-
-class Catalogue:
-    """The open catalogue. Use as a context manager."""
-
-    def __init__(self, database: Database) -> None:
-        self._db = database
-        self._recipe_ids: dict[str, int] = {}
-        self._recipe_texts: dict[int, str] = {}
-
-    @classmethod
-    def open(cls, path: str, *, write: bool) -> Self:
-        """See `database.open_database`."""
-        return cls(open_database(os.path.abspath(path), write))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._db.close()
-
-    @property
-    def path(self) -> str:
-        """Where the file is."""
-        return self._db.path
-
-    def check(self, thorough: bool) -> None:
-        """Raise `CatalogueInDoubt` unless the file is sound; see `Database.check`."""
-        self._db.check(thorough)
-
-    def commit(self) -> None:
-        """Make everything so far durable."""
-        self._db.commit()
-
-    def commit_if_due(self) -> None:
-        """Commit if the batch is two seconds old."""
-        self._db.commit_if_due()
-
-    def all_or_nothing(self) -> AbstractContextManager[None]:
-        """Everything inside becomes durable together, or not at all."""
-        return self._db.all_or_nothing()
-
-    # --- recipes --------------------------------------------------------------------------------------------------
-
-    def recipe_id(self, text: str) -> int:
-        """The number that stands for a recipe, given if it is new."""
-        if text not in self._recipe_ids:
-            self._db.write("INSERT OR IGNORE INTO recipes(text) VALUES (?)", (text,))
-            self._recipe_ids[text] = self._db.value("SELECT id FROM recipes WHERE text=?", (text,))
-        return self._recipe_ids[text]
-
-    def _recipes(self) -> dict[int, str]:
-        if not self._recipe_texts:
-            self._recipe_texts = dict(self._db.rows("SELECT id, text FROM recipes"))
-        return self._recipe_texts
+class Catalogue(Results):
+    """The whole catalogue: files, contents and pairs beside the results. Use as a context manager."""
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -301,29 +195,12 @@ class Catalogue:
             "f.id = (SELECT min(id) FROM files WHERE content = c.id) AND c.id", content_ids, grey, key=-1
         )
 
-    def photos_of_files(self, file_ids: Collection[int], *, grey: bool) -> Iterator[tuple[int, Photo]]:
-        """(file id, photo), in the order of `file_ids`; files that are no photos are left out."""
-        yield from self._photos("f.id", file_ids, grey, key=0)
-
-    def _photos(self, where: str, ids: Collection[int], grey: bool, key: int) -> Iterator[tuple[int, Photo]]:
-        recipes = self._recipes()
-        picture, join = ("g.grey", "JOIN greys g ON g.content=c.id") if grey else ("x''", "")
-        for chunk in _chunks(ids):
-            found = self._db.rows(
-                f"SELECT {rows.PHOTO_COLUMNS}, {picture}, c.id FROM contents c JOIN files f ON f.content=c.id {join}"
-                f" WHERE {where} IN ({_marks(chunk)})",
-                chunk,
-            )
-            with self._reading():
-                photos = {row[key]: rows.photo_from_row(row, recipes) for row in found}
-            yield from ((id_, photos[id_]) for id_ in chunk if id_ in photos)
-
     def greys(self, content_ids: Sequence[int]) -> list[bytes]:
         """The 64 x 64 pictures of contents, in the order given."""
         found: dict[int, bytes] = {}
-        for chunk in _chunks(content_ids):
+        for chunk in chunks(content_ids):
             found.update(
-                self._db.rows(f"SELECT content, grey FROM greys WHERE content IN ({_marks(chunk)})", chunk)
+                self._db.rows(f"SELECT content, grey FROM greys WHERE content IN ({marks(chunk)})", chunk)
             )
         with self._reading():
             return [found[content] for content in content_ids]
@@ -374,10 +251,10 @@ class Catalogue:
     def candidates(self, rowids: Collection[int]) -> list[CandidatePair]:
         """Candidate pairs by rowid; their ids are content ids."""
         found: list[CandidatePair] = []
-        for chunk in _chunks(rowids):
+        for chunk in chunks(rowids):
             for left, right, source, bits, orientation, windows in self._db.rows(
                 "SELECT left_content, right_content, source, distance_bits, orientation, windows FROM candidates"
-                f" WHERE rowid IN ({_marks(chunk)})",
+                f" WHERE rowid IN ({marks(chunk)})",
                 chunk,
             ):
                 left_window, right_window = rows.windows_from_blob(windows)
@@ -482,98 +359,6 @@ class Catalogue:
             )
         }
 
-    # --- results --------------------------------------------------------------------------------------------------
-
-    def last_scan(self) -> ScanRecord | None:
-        """The last scan that was finished."""
-        found = self._db.rows("SELECT id, basis, summary FROM scans ORDER BY id DESC LIMIT 1")
-        if not found:
-            return None
-        number, basis, summary = found[0]
-        with self._reading():
-            return ScanRecord(number, json.loads(basis), json.loads(summary))
-
-    def put_scan(self, basis: dict[str, Any], summary: dict[str, Any]) -> None:
-        """Note a finished scan; only the last one is kept."""
-        self._db.write("DELETE FROM scans")
-        self._db.write(
-            "INSERT INTO scans(basis, summary) VALUES (?,?)", (json.dumps(basis), json.dumps(summary))
-        )
-
-    def scope_files(self, scope: int) -> set[int]:
-        """Files that the stored result of a scope covers."""
-        return {row[0] for row in self._db.rows("SELECT file FROM scope_files WHERE scope=?", (scope,))}
-
-    def clear_result(self, scope: int, file_ids: Collection[int] | None = None) -> None:
-        """Remove the result of a scope, or what of it touches some files."""
-        if file_ids is None:
-            for table in ("groups", "similar_pairs", "hubs", "scope_files"):
-                self._db.write(f"DELETE FROM {table} WHERE scope=?", (scope,))
-            return
-        for chunk in _chunks(file_ids):
-            marks = _marks(chunk)
-            for table, condition in (
-                ("groups", f"id IN (SELECT group_id FROM group_files WHERE file IN ({marks}))"),
-                ("similar_pairs", f"left_file IN ({marks})"),
-                ("similar_pairs", f"right_file IN ({marks})"),
-                ("hubs", f"file IN ({marks})"),
-                ("scope_files", f"file IN ({marks})"),
-            ):
-                self._db.write(f"DELETE FROM {table} WHERE scope=? AND {condition}", (scope, *chunk))
-
-    def put_scope_files(self, scope: int, file_ids: Iterable[int]) -> None:
-        """Note the files that a result covers."""
-        self._db.write_many(
-            "INSERT INTO scope_files VALUES (?,?)", ((scope, file_id) for file_id in sorted(file_ids))
-        )
-
-    def put_group(self, scope: int, group: PackedGroup) -> None:
-        """Store a group as `pack_group` made it."""
-        number = self._db.write(
-            "INSERT INTO groups(scope, relation, body) VALUES (?,?,?)", (scope, group.relation, group.body)
-        )
-        self._db.write_many("INSERT INTO group_files VALUES (?,?)", ((file, number) for file in group.files))
-
-    def put_similar(self, scope: int, pair: PackedPair) -> None:
-        """Store a pair of files of the same scene."""
-        self._db.write("INSERT INTO similar_pairs VALUES (?,?,?,?)", (scope, *pair))
-
-    def put_hub(self, scope: int, file_id: int) -> None:
-        """Store a photo that resembles too many."""
-        self._db.write("INSERT INTO hubs VALUES (?,?)", (scope, file_id))
-
-    def groups(self, scope: int) -> Iterator[DuplicateGroup]:
-        """Groups of a scope, with light photos (no grey), in the order in which they were stored."""
-        for chunk in _chunked(
-            self._db.stream("SELECT body FROM groups WHERE scope=? ORDER BY id", (scope,)), _CHUNK
-        ):
-            with self._reading():
-                bodies = [json.loads(row[0]) for row in chunk]
-                wanted = {file_id for body in bodies for file_id in rows.files_of_group(body)}
-            photos = dict(self.photos_of_files(sorted(wanted), grey=False))
-            with self._reading():
-                groups = [rows.group_from_body(body, photos) for body in bodies]
-            yield from groups
-
-    def similar_pairs(self, scope: int) -> list[SimilarPair]:
-        """Pairs of the same scene, in the order in which they were stored."""
-        found = self._db.rows(
-            "SELECT left_file, right_file, body FROM similar_pairs WHERE scope=? ORDER BY rowid", (scope,)
-        )
-        photos = dict(self.photos_of_files(sorted({i for row in found for i in row[:2]}), grey=False))
-        with self._reading():
-            return [
-                SimilarPair(photos[left], photos[right], rows.match_from_text(left, right, "similar", text))
-                for left, right, text in found
-            ]
-
-    def hubs(self, scope: int) -> list[str]:
-        """Paths of the hubs of a scope, sorted."""
-        found = self._db.rows(
-            "SELECT path FROM hubs JOIN files ON files.id=hubs.file WHERE scope=?", (scope,)
-        )
-        return sorted((rows.read_path(row[0]) for row in found), key=os.fsencode)
-
     # --- looking around -------------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
@@ -597,20 +382,6 @@ class Catalogue:
         for _, photo in self.photos_of_files(ids, grey=False):
             yield photo
 
-    # --- inside ---------------------------------------------------------------------------------------------------
-
-    def _ids(self, sql: str, values: Sequence[Any] = ()) -> list[int]:
-        return [row[0] for row in self._db.rows(sql, values)]
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Turn what does not read back into the error for a damaged catalogue."""
-        try:
-            yield
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            what = f"is damaged (a row does not read back: {type(error).__name__}: {error})"
-            raise in_doubt(self.path, what) from error
-
 
 def _file_values(file: PhotoFile) -> tuple[Any, ...]:
     return (
@@ -621,24 +392,3 @@ def _file_values(file: PhotoFile) -> tuple[Any, ...]:
 
 def _by_path(row: tuple[int, str | bytes]) -> bytes:
     return os.fsencode(row[1])
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ",".join("?" * len(values))
-
-
-def _chunks(values: Collection[T]) -> Iterator[list[T]]:
-    ordered = list(values)
-    for start in range(0, len(ordered), _CHUNK):
-        yield ordered[start : start + _CHUNK]
-
-
-def _chunked(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    chunk: list[T] = []
-    for value in values:
-        chunk.append(value)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
