@@ -1,0 +1,240 @@
+"""What remains between two registered pictures once tone and colour are taken out.
+
+Promises: a map of detail that does not agree, its connected places, how far the rest is shifted, and the fitted tone,
+all at a size at which both pictures have detail.
+Does not: decide whether the remainder is an edit or another moment (`relation`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from dedup.confirm.alignment import Map, coverage, invert_map, warp
+from dedup.confirm.pixels import LUMA
+from dedup.confirm.tone import ToneModel, fit_tone
+
+Floats = NDArray[np.float32]
+Box = tuple[float, float, float, float]
+
+SURROUNDINGS_PX = 6.0
+"""Sigma of the window in which detail is compared, at 512 px."""
+DETAIL_FLOOR = 8.0
+"""Variance (levels squared) that counts as no detail: noise of an encoder."""
+DISAGREES = 0.5
+"""Squared difference over the sum of both variances: 0 for equal detail, 1 for unrelated detail."""
+CHANGED_LEVELS = 8.0
+CHANGED_TIMES = 4.0
+"""A changed place differs by at least this many levels, and this many times the median difference."""
+JOIN_SHARE = 0.02
+"""Places closer than this share of the longer side are one place: the letters of a watermark."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A connected place where the pictures differ."""
+
+    box: Box
+    """In fractions of the left picture."""
+    share: float
+    """Share of the compared area."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """Two registered pictures compared. Arrays live inside `confirm`."""
+
+    covered_left: float
+    """Share of the left picture that the right one shows."""
+    covered_right: float
+    detail_correlation: float
+    """Correlation of fine detail outside the changed places."""
+    median_disagreement: float
+    high_disagreement: float
+    """95th percentile of the disagreement of detail, 0 to about 2."""
+    detail_ratio: float
+    """Strength of the right picture's fine detail over the left one's, after tone: below 1 it is softer."""
+    shift_px: float
+    """Median remaining shift of textured places, in pixels at the size compared; 0 where nothing is textured enough to say."""
+    rms_levels: float
+    mean_levels: float
+    median_levels: float
+    places: tuple[Place, ...]
+    """Largest first."""
+    changed_share: float
+    tone: ToneModel
+    forward: bool
+    """Whether `tone` predicts the right picture from the left one (else the left from the right)."""
+    size_px: tuple[int, int]
+
+
+def compare_registered(left: Image.Image, right: Image.Image, matrix: Map, longer_px: int = 512) -> Likeness:
+    """Compare two upright RGB pictures under a map.
+
+    Parameters
+    ----------
+    left, right : mode RGB
+        Any sizes; `right` with its orientation applied.
+    matrix : (2, 3)
+        Left fraction to right fraction.
+    longer_px
+        Longer side of the comparison, if both have as many pixels.
+    """
+    size, scaled = _common_size(left, right, matrix, longer_px)
+    a = np.asarray(_shrink(left, size), dtype=np.float32)
+    seen = warp(_shrink(right, scaled), matrix, size, Image.Resampling.BICUBIC)
+    b = np.asarray(seen, dtype=np.float32)
+    inside = coverage(matrix, size, scaled, 1.5)
+    if not inside.any():
+        inside = coverage(matrix, size, scaled, 0.0)
+    covered_right = float(coverage(invert_map(matrix), scaled, size, 0.0).mean())
+    model, forward, x, y, gap = _toned(a, b, inside)
+    return _measure(x, y, gap, inside, covered_right, (model, forward))
+
+
+def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    if image.size == size:
+        return image
+    return image.resize(size, Image.Resampling.HAMMING, reducing_gap=3.0)
+
+
+def _common_size(
+    left: Image.Image, right: Image.Image, matrix: Map, longer_px: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The size of the left frame, and the size of the right picture that goes with it: the coarser one decides."""
+    across = float(np.linalg.norm(matrix[:, 0] * right.size))
+    down = float(np.linalg.norm(matrix[:, 1] * right.size))
+    scale = min(1.0, longer_px / max(left.size), across / left.width, down / left.height)
+    size = (max(16, round(left.width * scale)), max(16, round(left.height * scale)))
+    scaled = (
+        min(right.width, max(8, round(right.width * size[0] / across))),
+        min(right.height, max(8, round(right.height * size[1] / down))),
+    )
+    return size, scaled
+
+
+def _toned(a: Floats, b: Floats, inside: NDArray[np.bool_]) -> tuple[ToneModel, bool, Floats, Floats, Floats]:
+    """Fit tone both ways and keep the better: a greyscale copy follows from the colours, never the other way round."""
+    weight = inside.astype(np.float32)
+    best = None
+    for forward, source, target in ((True, a, b), (False, b, a)):
+        model = fit_tone(source, target, weight)
+        predicted = model.predict(source)
+        gap = np.abs(target - predicted).mean(axis=2)
+        cost = float(gap[inside].mean()) if inside.any() else 0.0
+        if best is None or cost < best[0]:
+            best = (cost, model, forward, predicted, target, gap)
+    assert best is not None
+    _, model, forward, predicted, target, gap = best
+    return model, forward, predicted @ LUMA, target @ LUMA, gap
+
+
+def _measure(
+    x: Floats,
+    y: Floats,
+    gap: Floats,
+    inside: NDArray[np.bool_],
+    covered_right: float,
+    tone: tuple[ToneModel, bool],
+) -> Likeness:
+    height, width = x.shape
+    longer = max(height, width)
+    sigma = max(2.0, SURROUNDINGS_PX * longer / 512)
+    weight = inside.astype(np.float32)
+    norm = np.maximum(ndimage.gaussian_filter(weight, sigma, truncate=2.5), 1e-3)
+
+    def around(values: Floats) -> Floats:
+        smooth: Floats = ndimage.gaussian_filter(values * weight, sigma, truncate=2.5) / norm
+        return smooth
+
+    mean_x, mean_y = around(x), around(y)
+    squared = around(np.square(x - y))
+    variance = np.maximum(around(x * x) - mean_x**2, 0) + np.maximum(around(y * y) - mean_y**2, 0)
+    disagreement = squared / (variance + DETAIL_FLOOR)
+    fine = [ndimage.gaussian_filter(v, 0.7) - ndimage.gaussian_filter(v, 4.0) for v in (x, y)]
+    product, first, second = around(fine[0] * fine[1]), around(fine[0] ** 2), around(fine[1] ** 2)
+    local = product / np.sqrt(first * second + 1.0)
+    median = float(np.median(gap[inside])) if inside.any() else 0.0
+    changed = inside & (disagreement > DISAGREES) & (local < 0.6)
+    changed &= np.sqrt(squared) > max(CHANGED_LEVELS, CHANGED_TIMES * median)
+    total = max(1, int(inside.sum()))
+    places, near = _find_places(changed, total, longer)
+    rest = inside & ~near
+    energy = float((fine[0] ** 2)[rest].sum() * (fine[1] ** 2)[rest].sum())
+    together = float((fine[0] * fine[1])[rest].sum()) / energy**0.5 if energy > 1.0 else 0.0
+    return Likeness(
+        covered_left=float(inside.mean()),
+        covered_right=covered_right,
+        detail_correlation=together,
+        median_disagreement=float(np.median(disagreement[rest])) if rest.any() else 1.0,
+        high_disagreement=float(np.quantile(disagreement[inside], 0.95)) if inside.any() else 1.0,
+        detail_ratio=_ratio(fine, rest, forward=tone[1]),
+        shift_px=_remaining_shift(x, y, rest, around),
+        rms_levels=float(np.sqrt(np.square(gap[inside]).mean())) if inside.any() else 0.0,
+        mean_levels=float(gap[inside].mean()) if inside.any() else 0.0,
+        median_levels=median,
+        places=places,
+        changed_share=float(changed.sum()) / total,
+        tone=tone[0],
+        forward=tone[1],
+        size_px=(width, height),
+    )
+
+
+def _ratio(fine: list[Floats], rest: NDArray[np.bool_], *, forward: bool) -> float:
+    """Standard deviations of fine detail, right over left; `fine` is (predicted, target)."""
+    if not rest.any():
+        return 1.0
+    predicted, target = float(fine[0][rest].std()), float(fine[1][rest].std())
+    left, right = (predicted, target) if forward else (target, predicted)
+    return right / left if left > 0.2 else 1.0
+
+
+def _find_places(
+    changed: NDArray[np.bool_], total: int, longer: int
+) -> tuple[tuple[Place, ...], NDArray[np.bool_]]:
+    """Connected places, largest first, and the area in and around them."""
+    reach = max(2, round(JOIN_SHARE * longer))
+    if not changed.any():
+        return (), changed
+    near = ndimage.binary_dilation(changed, iterations=reach)
+    labels, count = ndimage.label(near)
+    height, width = changed.shape
+    places = []
+    for number, where in enumerate(ndimage.find_objects(labels), start=1):
+        own = changed[where] & (labels[where] == number)
+        share = float(own.sum()) / total
+        # A speck of less than a six-pixel square at 512 px is an edge of a tone, not a place.
+        if own.sum() < 36 * (longer / 512) ** 2:
+            continue
+        ys, xs = np.nonzero(own)
+        top, left = where[0].start, where[1].start
+        box = (
+            (left + xs.min()) / width,
+            (top + ys.min()) / height,
+            (left + xs.max() + 1) / width,
+            (top + ys.max() + 1) / height,
+        )
+        places.append(Place((float(box[0]), float(box[1]), float(box[2]), float(box[3])), share))
+    return tuple(sorted(places, key=lambda place: -place.share)), near
+
+
+def _remaining_shift(x: Floats, y: Floats, rest: NDArray[np.bool_], around: object) -> float:
+    """Median length of the local shift that would explain the difference (Lucas and Kanade 1981), where texture allows to tell."""
+    assert callable(around)
+    soft_x, soft_y = ndimage.gaussian_filter(x, 1.0), ndimage.gaussian_filter(y, 1.0)
+    gy, gx = np.gradient(soft_x)
+    step = soft_y - soft_x
+    a, b, c = around(gx * gx), around(gx * gy), around(gy * gy)
+    p, q = around(gx * step), around(gy * step)
+    determinant = a * c - b * b
+    smaller = (a + c) / 2 - np.sqrt(np.maximum(((a + c) / 2) ** 2 - determinant, 0))
+    good = rest & (smaller > 4.0)
+    if good.sum() < 200:
+        return 0.0
+    u, v = (c * p - b * q)[good] / determinant[good], (a * q - b * p)[good] / determinant[good]
+    return float(np.median(np.hypot(u, v)))

@@ -1,0 +1,467 @@
+"""One pair measured: from the hypotheses of the index to a `Match`, or to nothing.
+
+Cheap tests come first (greys of 64 px, without decoding), full pixels always before a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from dedup.confirm import alignment, relation, words
+from dedup.confirm.alignment import IDENTITY, Alignment, Map
+from dedup.confirm.evidence import CLUSTERED, grid_distance, stored_orientation, turn
+from dedup.confirm.likeness import Likeness, compare_registered
+from dedup.confirm.loading import Loaded, Loader, grey64
+from dedup.confirm.pixels import (
+    PixelDifference,
+    Pixels,
+    is_same_frame,
+    measure_difference,
+    measure_grain,
+    resize_to,
+)
+from dedup.records import CandidatePair, Change, Figures, Match, Photo, Relation, Source
+from dedup.settings import LOW_TEXTURE_LEVELS
+
+Direction = Literal["left-first", "right-first", "unknown"]
+
+GATE_CORRELATION = 0.5
+"""Registered 64 px greys: edits reach 0.71 (a place of 15 % repainted), so no edit is lost by a wide margin."""
+SETTLED_CORRELATION = 0.985
+"""A start that registers this well needs no further starts."""
+INVERSE = {6: 8, 8: 6}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A registered hypothesis."""
+
+    orientation: int
+    """EXIF orientation (1 to 8) to apply to the right picture."""
+    alignment: Alignment
+
+
+class PairMeasurer:
+    """Measures pairs of photos; the left one is the presumptive keeper."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+        self.enlarged: dict[int, float] = {}
+        """Effective scale of photos shown to be enlarged from another."""
+
+    def measure(self, left: Photo, right: Photo, hypotheses: Sequence[CandidatePair]) -> Match | None:
+        """Relation of `right` to `left`; None if they are not the same scene.
+
+        Raises
+        ------
+        CannotLoad
+            If one of them cannot be decoded in full.
+        """
+        asked = _orient(left, hypotheses)
+        upright = [pair for pair in asked if pair[0] == 1]
+        found = self._match_frames(left, right, hypotheses) if upright or not asked else None
+        if found is not None:
+            return found
+        best = self._register(left, right, asked)
+        if best is None:
+            return None
+        return self._match_registered(left, right, best, hypotheses)
+
+    # --- one frame ------------------------------------------------------------------------------------------------
+
+    def _match_frames(self, left: Photo, right: Photo, hypotheses: Sequence[CandidatePair]) -> Match | None:
+        """The safe relations: equal frames, upright, compared pixel by pixel."""
+        sizes = [(photo.info.width_px, photo.info.height_px) for photo in (left, right)]
+        if not is_same_frame(*sizes):
+            return None
+        if not _is_flat(left, right):
+            greys = grey64(left, 1), grey64(right, 1)
+            if alignment.correlation(*greys, np.ones((64, 64), np.float32)) < GATE_CORRELATION:
+                return None
+        a = self.loader.load(left)
+        b = self.loader.load(right, keep=left.id)
+        exact = _equal_pixels(a, b)
+        if exact is not None:
+            return self._safe_match(a, b, exact, hypotheses)
+        if a.full.info.frames > 1 and b.full.info.frames > 1 and a.full.frames_digest != b.full.frames_digest:
+            return None
+        difference, profile_lost = _compare_frames(a, b)
+        if difference is None:
+            return None
+        changes = (
+            [Change("profile", "colour profile lost")] if profile_lost and not b.photo.info.icc_digest else []
+        )
+        if a.full.info.frames != b.full.info.frames:
+            count = f"{a.full.info.frames} pictures in the file"
+            words_ = (
+                f"one picture, where there are {count}"
+                if a.full.info.frames > 1
+                else (f"{b.full.info.frames} pictures in the file, where there is one")
+            )
+            changes.append(Change("frames", words_, float(b.full.info.frames)))
+            return self._build(
+                a, b, Relation.EDITED, _Measured(difference, IDENTITY, 1, 1.0), changes, hypotheses
+            )
+        if (a.full.alpha is None) != (b.full.alpha is None):
+            changes.append(
+                Change("alpha", "transparency filled" if b.full.alpha is None else "with transparency")
+            )
+            return self._build(
+                a, b, Relation.EDITED, _Measured(difference, IDENTITY, 1, 1.0), changes, hypotheses
+            )
+        return self._safe_match(a, b, difference, hypotheses, changes)
+
+    def _safe_match(
+        self,
+        a: Loaded,
+        b: Loaded,
+        difference: PixelDifference,
+        hypotheses: Sequence[CandidatePair],
+        changes: list[Change] | None = None,
+    ) -> Match:
+        exact = difference.rms_levels == 0.0 and _is_exactly_equal(a, b)
+        kind = Relation.SAME_PIXELS if exact else Relation.SAME_PICTURE
+        ratio = b.size[0] * b.size[1] / (a.size[0] * a.size[1])
+        found = (changes or []) + words.resize_changes(float(np.sqrt(ratio)))
+        spread = max(difference.spread_levels, 1e-3)
+        likeness = max(-1.0, 1 - 0.5 * (difference.rms_levels / spread) ** 2)
+        measured = _Measured(difference, IDENTITY, 1, likeness)
+        return self._build(a, b, kind, measured, found, hypotheses)
+
+    # --- registered -----------------------------------------------------------------------------------------------
+
+    def _register(self, left: Photo, right: Photo, asked: Sequence[tuple[int, Map]]) -> _Found | None:
+        """The best registration of the 64 px greys over all hypotheses; None if none is good enough to decode for."""
+        if _is_flat(left, right):
+            return None
+        template = grey64(left, 1)
+        best: _Found | None = None
+        for orientation in dict.fromkeys(turned for turned, _ in asked):
+            seen = grey64(right, orientation)
+            starts = [matrix for turned, matrix in asked if turned == orientation]
+            images = Image.fromarray(template), Image.fromarray(seen)
+            for number, start in enumerate([IDENTITY, *starts, *alignment.find_starts(template, seen)]):
+                found = alignment.align(*images, start, (64,))
+                if best is None or found.correlation > best.alignment.correlation + (
+                    0.005 if number else 0.0
+                ):
+                    best = _Found(orientation, found)
+                if best.alignment.correlation >= SETTLED_CORRELATION:
+                    break
+        if best is None or best.alignment.correlation < GATE_CORRELATION:
+            return None
+        return best
+
+    def _match_registered(
+        self, left: Photo, right: Photo, start: _Found, hypotheses: Sequence[CandidatePair]
+    ) -> Match | None:
+        a = self.loader.load(left)
+        b = self.loader.load(right, keep=left.id)
+        turned = _turned(b.small, start.orientation)
+        greys = a.small.convert("L"), turned.convert("L")
+        coarse = alignment.align(*greys, start.alignment.map, alignment.LEVELS_PX[1:])
+        if coarse.correlation < relation.SCENE_CORRELATION:
+            return None
+        fine = alignment.align(*greys, coarse.map, (alignment.REFINED_PX,))
+        matrix = fine.map if fine.overlap else coarse.map
+        found = compare_registered(a.small, turned, matrix)
+        stored = a.small_stored or (a.small if b.small_stored else None)
+        if stored is not None and a.photo.info.icc_digest != b.photo.info.icc_digest:
+            other = _turned(b.small_stored or b.small, start.orientation)
+            unmanaged = compare_registered(stored, other, matrix)
+            found = min(found, unmanaged, key=lambda likeness: likeness.rms_levels)
+        kind = relation.relation_of_edit(found, coarse.correlation)
+        if kind is None:
+            return None
+        if a.full.info.frames > 1 and b.full.info.frames > 1 and a.full.frames_digest != b.full.frames_digest:
+            kind = Relation.SIMILAR
+        changes = _edit_changes(a, b, start.orientation, matrix, found)
+        difference = (
+            self._full_difference(a, b, start.orientation, matrix) if kind is Relation.EDITED else None
+        )
+        measured = _Measured(difference, matrix, start.orientation, found.detail_correlation, found)
+        return self._build(a, b, kind, measured, changes, hypotheses)
+
+    def _full_difference(self, a: Loaded, b: Loaded, orientation: int, matrix: Map) -> PixelDifference:
+        """What differs at the coarser picture's full size, over what both show, tone left as it is."""
+        right = np.ascontiguousarray(turn(b.full.rgb, orientation))
+        size = a.size
+        scale = min(1.0, words.size_ratio(matrix, size, (right.shape[1], right.shape[0])))
+        target = (max(8, round(size[0] * scale)), max(8, round(size[1] * scale)))
+        left = resize_to(a.full.rgb, target)
+        seen = Image.fromarray(right)
+        if scale == 1.0:
+            wide = float(np.linalg.norm(matrix[:, 0] * seen.size)) / target[0]
+            if wide > 1.2:
+                seen = seen.resize(
+                    (round(seen.width / wide), round(seen.height / wide)), Image.Resampling.HAMMING
+                )
+        if np.abs(matrix - IDENTITY).max() < 0.5 / max(target) and seen.size == target:
+            return measure_difference(left, np.asarray(seen))
+        warped = np.asarray(alignment.warp(seen, matrix, target, Image.Resampling.BICUBIC))
+        inside = alignment.coverage(matrix, target, seen.size, 1.5)[..., None]
+        share = max(float(inside.mean()), 1e-3)
+        difference = measure_difference(np.where(inside, left, 0), np.where(inside, warped, 0))
+        return PixelDifference(
+            difference.rms_levels / share**0.5,
+            difference.worst_tile_levels,
+            difference.worst_tile_box,
+            difference.busy_tile_levels,
+            difference.colour_shift_levels,
+            difference.changed_detail,
+            difference.changed_detail_box,
+            difference.spread_levels,
+            difference.size_px,
+        )
+
+    # --- the record -----------------------------------------------------------------------------------------------
+
+    def _build(
+        self,
+        a: Loaded,
+        b: Loaded,
+        kind: Relation,
+        measured: _Measured,
+        changes: list[Change],
+        hypotheses: Sequence[CandidatePair],
+    ) -> Match:
+        left, right = a.photo, b.photo
+        for change in words.file_changes(left, right):
+            if change.kind not in {known.kind for known in changes}:
+                changes.append(change)
+        direction = self._direction(a, b, kind, changes)
+        difference, matrix = measured.difference, measured.matrix
+        oriented = (b.size[1], b.size[0]) if measured.orientation >= 5 else b.size
+        figures = Figures(
+            phash64_bits=_bits(left.fingerprint.phash64, right.fingerprint.phash64, 8, measured.orientation),
+            phash256_bits=_bits(
+                left.fingerprint.phash256, right.fingerprint.phash256, 32, measured.orientation
+            ),
+            rms_levels=round(difference.rms_levels if difference else measured.likeness_rms, 4),
+            worst_tile_levels=round(difference.worst_tile_levels if difference else -1.0, 3),
+            worst_tile_box=_rounded(difference.worst_tile_box) if difference else None,
+            correlation=round(measured.correlation, 5),
+            size_ratio=round(words.size_ratio(matrix, a.size, oriented), 5),
+            orientation=measured.orientation - 1,
+            alignment=tuple(round(float(value), 6) for value in matrix.reshape(-1)),  # type: ignore[arg-type]
+            compared_px=difference.size_px if difference else measured.compared_px,
+        )
+        if kind is Relation.SIMILAR:
+            changes = []
+        return Match(
+            left=left.id,
+            right=right.id,
+            relation=kind,
+            sentence=words.compose_sentence(kind, changes),
+            changes=tuple(changes),
+            figures=figures,
+            source=min((pair.source for pair in hypotheses), key=_SOURCES.index, default=_SOURCES[-1]),
+            direction=direction,
+        )
+
+    def _direction(self, a: Loaded, b: Loaded, kind: Relation, changes: Sequence[Change]) -> Direction:
+        if kind is Relation.SIMILAR:
+            return "unknown"
+        if kind is Relation.EDITED:
+            return _direction_of_edit(changes)
+        return self._direction_of_copy(a, b)
+
+    def _direction_of_copy(self, a: Loaded, b: Loaded) -> Direction:
+        """From traces of one's compression in the other, then from what cannot be undone: size, depth, loss."""
+        from_left, from_right = _descent(a, b), _descent(b, a)
+        smaller, larger = (a, b) if a.size[0] * a.size[1] < b.size[0] * b.size[1] else (b, a)
+        if min(from_left, from_right) <= CLUSTERED and abs(from_left - from_right) >= 0.03:
+            first = a if from_left < from_right else b
+            if a.size != b.size:
+                if first is not smaller:
+                    return "left-first" if larger is a else "right-first"
+                self.enlarged[larger.photo.id] = smaller.size[0] / larger.size[0]
+            return "left-first" if first is a else "right-first"
+        if a.size != b.size:
+            return "left-first" if larger is a else "right-first"
+        for mine, other in (
+            (a.full.info.bits, b.full.info.bits),
+            (a.full.info.lossless, b.full.info.lossless),
+        ):
+            if mine != other and a.full.info.bits > 1 and b.full.info.bits > 1:
+                return "left-first" if mine > other else "right-first"
+        return "unknown"
+
+
+_SOURCES = list(Source)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What was measured of a pair, on its way into `Figures`."""
+
+    difference: PixelDifference | None
+    matrix: Map
+    orientation: int
+    correlation: float
+    likeness: Likeness | None = None
+
+    @property
+    def likeness_rms(self) -> float:
+        return self.likeness.rms_levels if self.likeness else -1.0
+
+    @property
+    def compared_px(self) -> tuple[int, int]:
+        return self.likeness.size_px if self.likeness else (0, 0)
+
+
+def _orient(left: Photo, hypotheses: Sequence[CandidatePair]) -> list[tuple[int, Map]]:
+    """EXIF orientation of the right picture (1 to 8) and starting map of each hypothesis, nearest first.
+
+    A pair is stored with the smaller id on its left; seen from the other side, the turn is undone instead.
+    """
+    found = []
+    for pair in sorted(hypotheses, key=lambda pair: (pair.distance_bits, pair.orientation)):
+        matrix = alignment.window_map(pair.left_window, pair.right_window)
+        orientation = pair.orientation + 1
+        if pair.left != left.id:
+            matrix = _undo(matrix, orientation)
+            orientation = INVERSE.get(orientation, orientation)
+        found.append((orientation, matrix))
+    return found
+
+
+def _undo(matrix: Map, orientation: int) -> Map:
+    """`matrix` leads from the other picture to this one turned; here from this one, the other one turned back."""
+    turning = orientation_map(orientation)
+    back = orientation_map(INVERSE.get(orientation, orientation))
+    inverse = alignment.invert_map(matrix)
+    # this -> (turned) this -> other -> (turned back) other
+    return alignment.compose_maps(alignment.compose_maps(turning, inverse), back)
+
+
+def orientation_map(orientation: int) -> Map:
+    """Where a point (x, y) of a picture goes when the EXIF orientation (1 to 8) is applied."""
+    x, y = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
+    if orientation >= 5:
+        x, y = y, x
+    one = np.array([0.0, 0.0, 1.0])
+    if orientation in (2, 3, 6, 7):
+        x = one - x
+    if orientation in (3, 4, 7, 8):
+        y = one - y
+    return np.array([x, y])
+
+
+def _is_flat(left: Photo, right: Photo) -> bool:
+    return min(left.fingerprint.texture, right.fingerprint.texture) < LOW_TEXTURE_LEVELS
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    if orientation == 1:
+        return image
+    return Image.fromarray(np.ascontiguousarray(turn(np.asarray(image), orientation)))
+
+
+def _is_exactly_equal(a: Loaded, b: Loaded) -> bool:
+    """Equal decoded upright samples of equal depth and meaning, alpha, profile and all frames."""
+    return (
+        a.full.exact
+        and b.full.exact
+        and a.full.meaning == b.full.meaning
+        and a.full.samples.dtype == b.full.samples.dtype
+        and a.full.info.bits == b.full.info.bits
+        and a.full.frames_digest == b.full.frames_digest
+        and a.photo.info.icc_digest == b.photo.info.icc_digest
+        and np.array_equal(a.full.samples, b.full.samples)
+    )
+
+
+def _equal_pixels(a: Loaded, b: Loaded) -> PixelDifference | None:
+    """A zero difference for exactly equal pictures, found without measuring."""
+    if not _is_exactly_equal(a, b):
+        return None
+    return PixelDifference(0.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0, None, 128.0, a.size)
+
+
+def _compare_frames(a: Loaded, b: Loaded) -> tuple[PixelDifference | None, bool]:
+    """The difference if it is that of copies (else None), as managed and, where profiles differ, as stored."""
+    found = _copy_difference(a.full.rgb, b.full.rgb, _alphas(a, b))
+    if found is not None:
+        return found, False
+    if a.photo.info.icc_digest != b.photo.info.icc_digest:
+        stored = [item.full.samples for item in (a, b)]
+        if all(
+            s.dtype == np.uint8 and item.full.meaning == "RGB" for s, item in zip(stored, (a, b), strict=True)
+        ):
+            found = _copy_difference(stored[0], stored[1], None)  # type: ignore[arg-type]
+            return found, True
+    return None, False
+
+
+def _alphas(a: Loaded, b: Loaded) -> tuple[Pixels, Pixels] | None:
+    if a.full.alpha is None or b.full.alpha is None or a.size != b.size:
+        return None
+    return a.full.alpha, b.full.alpha
+
+
+def _copy_difference(p: Pixels, q: Pixels, alpha: tuple[Pixels, Pixels] | None) -> PixelDifference | None:
+    """Measured at the smaller one's size; a second look with a sharper filter where the first one came near."""
+    size = min((p.shape[1], p.shape[0]), (q.shape[1], q.shape[0]), key=lambda s: s[0] * s[1])
+    for sharp in (False, True):
+        first, second = resize_to(p, size, sharp=sharp), resize_to(q, size, sharp=sharp)
+        difference = measure_difference(first, second, alpha)
+        near = difference.rms_levels <= 1.5 * relation.RMS_LEVELS
+        if not near:
+            return None
+        grain = measure_grain(first, second) if relation.needs_grain(difference) else None
+        if relation.is_same_picture(difference, grain):
+            return difference
+        if p.shape == q.shape:
+            return None
+    return None
+
+
+def _descent(parent: Loaded, child: Loaded) -> float:
+    """How far the child's cosine weights are from the parent's quantisation steps; 0.25 where that cannot be asked."""
+    tables = parent.full.quantisation
+    if not tables or parent.full.samples.ndim != 3:
+        return 0.25
+    pixels = child.full.rgb
+    if parent.size != child.size:
+        if child.size[0] < parent.size[0]:
+            return 0.25
+        pixels = resize_to(pixels, parent.size)
+    return grid_distance(stored_orientation(pixels, parent.full.info.orientation), tables[0])
+
+
+def _direction_of_edit(changes: Sequence[Change]) -> Direction:
+    """An edit that takes something away, or adds a frame, says which picture it was made from."""
+    for change in changes:
+        if change.kind == "cropped":
+            return "left-first" if change.amount < 1 else "right-first"
+        if change.kind in ("border", "greyscale"):
+            return "left-first"
+    return "unknown"
+
+
+def _edit_changes(a: Loaded, b: Loaded, orientation: int, matrix: Map, found: Likeness) -> list[Change]:
+    changes = []
+    turned = words.turn_change(orientation)
+    if turned is not None:
+        changes.append(turned)
+    oriented = (b.size[1], b.size[0]) if orientation >= 5 else b.size
+    changes += words.frame_changes(matrix, a.size, oriented)
+    changes += words.tone_changes(found)
+    changes += words.place_changes(found)
+    return changes
+
+
+def _bits(left: bytes, right: bytes, width: int, orientation: int) -> int:
+    start = (orientation - 1) * width
+    first = int.from_bytes(left[:width], "big")
+    return (first ^ int.from_bytes(right[start : start + width], "big")).bit_count()
+
+
+def _rounded(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    return (round(box[0], 4), round(box[1], 4), round(box[2], 4), round(box[3], 4))

@@ -1,0 +1,256 @@
+"""Two pictures of one frame, pixel against pixel: global RMS, the worst tile, the worst shift of colour.
+
+Promises: every pixel of both takes part, in bands that stay in the processor's cache, in one pass (12 MP: about as long as
+half a decode). Reductions to 1,024 px come out of the same pass, because the mean of a difference is the difference of means.
+Does not: align, or judge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+
+TILE_PX = 8
+"""Side of the tiles whose mean difference is taken. Small enough that a changed word is most of a tile, large enough that
+the noise of an encoder averages out (see the table in the README's section on accuracy)."""
+REDUCED_PX = 1024
+"""Longer side of the reduced comparison: there one tile is a fixed share of the picture, whatever its size."""
+LARGE_TILES = 24
+"""The short side is cut into this many large tiles for shifts of colour."""
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_BAND = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PixelDifference:
+    """What remains between two pictures of equal size. Levels are 0 to 255 per channel; tiles are Euclidean in RGB."""
+
+    rms_levels: float
+    """Over all channels, alpha included."""
+    worst_tile_levels: float
+    """The larger of the worst 8 px tile at full size and at 1,024 px."""
+    worst_tile_box: Box
+    busy_tile_levels: float
+    """99th percentile of the tiles where the worst one was found: the pair's own spread."""
+    colour_shift_levels: float
+    """Largest difference of mean colour of a large tile (a 24th of the short side, at least 16 px): re-encoding keeps means, a
+    painted place does not."""
+    changed_detail: float
+    """Largest share of detail, 0 to 2, that does not agree in the surroundings of one of the worst tiles; 1 and more for other content."""
+    changed_detail_box: Box | None
+    spread_levels: float
+    """Standard deviation of the pictures' luma, to judge the RMS against."""
+    size_px: tuple[int, int]
+
+
+def resize_to(pixels: NDArray[np.uint8], size: tuple[int, int], *, sharp: bool = False) -> NDArray[np.uint8]:
+    """Reduce or enlarge to `size` (width, height).
+
+    An exact whole factor is averaged; otherwise Hamming's filter (as short as averaging, a better low-pass), or Lanczos
+    where `sharp` is asked for: three times the time.
+    """
+    height, width = pixels.shape[:2]
+    if (width, height) == size:
+        return pixels
+    image = Image.fromarray(pixels)
+    factor = width // size[0]
+    if not sharp and factor > 1 and (size[0] * factor, size[1] * factor) == (width, height):
+        return np.asarray(image.reduce(factor))
+    if sharp:
+        return np.asarray(image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+    return np.asarray(image.resize(size, Image.Resampling.HAMMING, reducing_gap=2.0))
+
+
+def is_same_frame(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether two sizes (width, height) are one frame up to rounding of a whole resize."""
+    if a[0] * a[1] < b[0] * b[1]:
+        a, b = b, a
+    # Each side of the smaller one may be off by one pixel: tools round up, down or to the nearest.
+    scale = b[0] / a[0]
+    return abs(a[1] * scale - b[1]) <= 1.0 + scale or abs(a[0] * b[1] / a[1] - b[0]) <= 1.0 + scale
+
+
+def measure_difference(
+    a: Pixels, b: Pixels, alpha: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
+) -> PixelDifference:
+    """Compare two upright pictures of equal shape.
+
+    Parameters
+    ----------
+    a, b : (height, width, 3) uint8
+    alpha : two (height, width) uint8, or None
+        Where either picture is transparent: counted as a fourth channel.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
+    height, width = a.shape[:2]
+    factor = max(1, -(-max(height, width) // REDUCED_PX))
+    total, tiles, reduced = _pass_over(a, b, factor)
+    channels = 3
+    if alpha is not None:
+        gap = alpha[0].astype(np.float32) - alpha[1]
+        total += float(np.vdot(gap, gap))
+        channels = 4
+        # A transparent place against an opaque one counts as fully as black against white.
+        tiles = np.maximum(tiles, _tile_means(np.repeat(np.abs(gap)[..., None], 3, axis=2), TILE_PX))
+    full = np.sqrt(np.einsum("yxc,yxc->yx", tiles, tiles))
+    small = _euclid_tiles(np.abs(reduced), TILE_PX) if factor > 1 else full
+    maps = (full, small)
+    which = int(small.max() > full.max())
+    worst = maps[which]
+    at = np.unravel_index(int(worst.argmax()), worst.shape)
+    cell = TILE_PX * (factor if which else 1)
+    box = _box(at, cell, (width, height))
+    large = max(2 * TILE_PX, min(reduced.shape[:2]) // LARGE_TILES)
+    shift = _tile_means(reduced, large)
+    stride = (slice(None, None, max(1, height // 256)), slice(None, None, max(1, width // 256)))
+    detail, detail_box = _changed_detail(a, b, full)
+    return PixelDifference(
+        rms_levels=float(np.sqrt(total / (height * width * channels))),
+        worst_tile_levels=float(worst.max()),
+        worst_tile_box=box,
+        busy_tile_levels=float(np.quantile(worst, 0.99)),
+        colour_shift_levels=float(np.sqrt(np.einsum("yxc,yxc->yx", shift, shift)).max()),
+        changed_detail=detail,
+        changed_detail_box=detail_box,
+        spread_levels=float((a[stride] @ LUMA).std()),
+        size_px=(width, height),
+    )
+
+
+GRAIN_PX = 512
+"""Longer side at which grain is compared: noise is averaged just enough that a quality-75 copy of it still correlates."""
+GRAIN_SIGMA_PX = 2.0
+
+
+def measure_grain(a: Pixels, b: Pixels) -> tuple[float, float]:
+    """Correlation of the finest structure of two pictures of one frame, and how much of it there is.
+
+    Where there is little texture, levels agree between any two frames (night, fog, a lens cap); only the grain, which no two
+    exposures share, tells a copy from another moment.
+
+    Returns
+    -------
+    correlation : float
+        -1 to 1; a quality-75 copy of a noise-only night frame has 0.28 to 0.39, other night frames at most 0.03.
+    strength : float
+        Standard deviation of the weaker one's grain, in levels.
+    """
+    from scipy import ndimage
+
+    grains = []
+    for pixels in (a, b):
+        image = Image.fromarray(pixels)
+        image.thumbnail((GRAIN_PX, GRAIN_PX), Image.Resampling.BOX)
+        luma = np.asarray(image) @ LUMA
+        grains.append(luma - ndimage.gaussian_filter(luma, GRAIN_SIGMA_PX, truncate=2.5))
+    p, q = grains
+    strength = float(min(p.std(), q.std()))
+    if strength < 1e-3:
+        return 0.0, 0.0
+    return float(np.corrcoef(p.reshape(-1), q.reshape(-1))[0, 1]), strength
+
+
+def _pass_over(a: Pixels, b: Pixels, factor: int) -> tuple[float, NDArray[np.float32], NDArray[np.float32]]:
+    """Sum of squares, mean absolute difference per tile and channel, and the difference of the reduced pictures."""
+    height, width = a.shape[:2]
+    total = 0.0
+    tall, wide = max(1, height // TILE_PX), max(1, width // TILE_PX)
+    tiles = np.zeros((tall, wide, 3), np.float32)
+    small_tall, small_wide = max(1, height // factor), max(1, width // factor)
+    reduced = np.zeros((small_tall, small_wide, 3), np.float32)
+    if height < TILE_PX or width < TILE_PX or factor > 64:
+        gap = a.astype(np.float32) - b
+        return float(np.vdot(gap, gap)), _tile_means(np.abs(gap), TILE_PX), _tile_means(gap, factor)
+    # The band is a multiple of both cell sizes, so that no cell is cut.
+    band = max(_BAND, int(np.lcm(TILE_PX, factor)))
+    for top in range(0, height, band):
+        gap = a[top : top + band].astype(np.float32)
+        gap -= b[top : top + band]
+        flat = gap.reshape(-1)
+        total += float(flat @ flat)
+        rows = gap.shape[0] // factor
+        if factor > 1 and rows:
+            part = gap[: rows * factor].reshape(rows, factor, width * 3).sum(axis=1)
+            part = part.reshape(rows, width, 3)[:, : small_wide * factor].reshape(rows, small_wide, factor, 3)
+            start = top // factor
+            fit = min(rows, small_tall - start)
+            reduced[start : start + fit] = part.sum(axis=2)[:fit] / (factor * factor)
+        elif factor == 1:
+            reduced[top : top + gap.shape[0]] = gap
+        np.abs(gap, out=gap)
+        rows = gap.shape[0] // TILE_PX
+        if rows:
+            part = gap[: rows * TILE_PX].reshape(rows, TILE_PX, width * 3).sum(axis=1)
+            part = part.reshape(rows, width, 3)[:, : wide * TILE_PX].reshape(rows, wide, TILE_PX, 3)
+            start = top // TILE_PX
+            tiles[start : start + rows] = part.sum(axis=2) / (TILE_PX * TILE_PX)
+    return total, tiles, reduced
+
+
+def _tile_means(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Means of whole tiles of (height, width, channels); a picture smaller than a tile is one tile."""
+    height, width, channels = values.shape
+    tall, wide = max(1, height // side), max(1, width // side)
+    down, across = min(side, height), min(side, width)
+    cut = values[: tall * down, : wide * across].reshape(tall, down, wide, across, channels)
+    means: NDArray[np.float32] = cut.mean(axis=(1, 3), dtype=np.float32)
+    return means
+
+
+def _euclid_tiles(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    means = _tile_means(values, side)
+    lengths: NDArray[np.float32] = np.sqrt(np.einsum("yxc,yxc->yx", means, means))
+    return lengths
+
+
+def _box(at: tuple[np.intp, ...], cell: int, size: tuple[int, int]) -> Box:
+    width, height = size
+    y, x = int(at[0]) * cell, int(at[1]) * cell
+    return (x / width, y / height, min(1.0, (x + cell) / width), min(1.0, (y + cell) / height))
+
+
+SUSPECTS = 48
+"""How many of the worst tiles are looked at more closely for changed detail."""
+SUSPECT_LEVELS = 6.0
+"""Below this mean difference a tile is noise of the encoder."""
+CONTRAST_LEVELS = 10.0
+"""Surroundings with less spread than this have no detail to disagree about."""
+
+
+def _changed_detail(a: Pixels, b: Pixels, tiles: NDArray[np.float32]) -> tuple[float, Box | None]:
+    """The largest disagreement of detail around the worst tiles: 2 x mean squared difference over both variances.
+
+    0 for equal detail, about 1 for unrelated detail of equal strength. Compression at quality 30 leaves it below 0.3 on text,
+    another letter in its place gives 0.6 and more - though both may move the levels of the tile alike.
+    """
+    height, width = a.shape[:2]
+    order = np.argsort(-tiles, axis=None, kind="stable")[:SUSPECTS]
+    worst, where = 0.0, None
+    for position in order:
+        y, x = divmod(int(position), tiles.shape[1])
+        if tiles[y, x] < SUSPECT_LEVELS:
+            break
+        top, left = max(0, y * TILE_PX - 4), max(0, x * TILE_PX - 4)
+        window = (slice(top, min(height, top + 2 * TILE_PX)), slice(left, min(width, left + 2 * TILE_PX)))
+        p, q = a[window] @ LUMA, b[window] @ LUMA
+        p, q = p - p.mean(), q - q.mean()
+        spread = float(p.var() + q.var())
+        if spread < 2 * CONTRAST_LEVELS**2:
+            continue
+        share = float(np.square(p - q).mean()) * 2 / spread
+        if share > worst:
+            worst = share
+            where = _box((np.intp(y), np.intp(x)), TILE_PX, (width, height))
+    return worst, where

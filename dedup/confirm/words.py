@@ -1,0 +1,254 @@
+"""What was done to a picture, in the words a photographer uses.
+
+Promises: one clause per finding, in a fixed order, composed to a sentence that reads from the left picture to the right one.
+Does not: measure.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dedup.confirm.alignment import Map
+from dedup.confirm.likeness import Likeness
+from dedup.records import Change, Photo, Relation
+
+TURNED = {
+    2: ("mirrored", "mirrored left to right"),
+    3: ("turned", "turned upside down"),
+    4: ("mirrored", "mirrored top to bottom"),
+    5: ("mirrored", "mirrored and turned a quarter"),
+    6: ("turned", "turned a quarter to the left"),
+    7: ("mirrored", "mirrored and turned a quarter"),
+    8: ("turned", "turned a quarter to the right"),
+}
+"""What was done to the right picture, by the EXIF orientation (1 to 8) that undoes it."""
+
+CROP_SHARE = 0.985
+TILT_DEGREES = 0.35
+BRIGHTNESS_LEVELS = 4.0
+CONTRAST_RATIO = 0.07
+SATURATION_RATIO = 0.12
+TINT_LEVELS = 4.0
+SOFT_RATIO = 0.8
+CRISP_RATIO = 1.2
+
+
+def turn_change(orientation: int) -> Change | None:
+    """The change for an orientation of 1 to 8; None for 1."""
+    if orientation == 1:
+        return None
+    kind, words = TURNED[orientation]
+    return Change(kind, words)
+
+
+def frame_changes(matrix: Map, left_size: tuple[int, int], right_size: tuple[int, int]) -> list[Change]:
+    """Crop, border, tilt and size from the map; sizes (width, height), right with its orientation applied."""
+    changes = []
+    (a, b, c), (d, e, f) = matrix
+    # Tilt in pixels, not fractions: a picture is not square.
+    angle = math.degrees(
+        math.atan2(
+            d * right_size[1] / left_size[0] - b * right_size[0] / left_size[1],
+            a * right_size[0] / left_size[0] + e * right_size[1] / left_size[1],
+        )
+    )
+    tilted = abs(angle) >= TILT_DEGREES
+    inverse = np.linalg.inv(matrix[:, :2])
+    corners = [inverse @ (np.array(p, float) - matrix[:, 2]) for p in ((0, 0), (1, 0), (0, 1), (1, 1))]
+    shown = abs(float(np.linalg.det(inverse)))
+    xs, ys = sorted(float(p[0]) for p in corners), sorted(float(p[1]) for p in corners)
+    # The sides of the right frame in the left one, taken between the corners of a tilted frame.
+    sides = {
+        "left": (xs[0] + xs[1]) / 2,
+        "top": (ys[0] + ys[1]) / 2,
+        "right": 1 - (xs[2] + xs[3]) / 2,
+        "bottom": 1 - (ys[2] + ys[3]) / 2,
+    }
+    cut = [name for name, amount in sides.items() if amount > 0.006]
+    added = [name for name, amount in sides.items() if amount < -0.006]
+    if tilted:
+        side = "left" if angle > 0 else "right"
+        changes.append(Change("tilted", f"tilted by {abs(angle):.1f} degrees to the {side}", abs(angle)))
+    if cut and shown < CROP_SHARE and not added:
+        where = "" if len(cut) == 4 or (tilted and len(cut) > 2) else f" ({' and '.join(cut)})"
+        changes.append(Change("cropped", f"cropped to {100 * shown:.0f} %{where}", shown))
+    elif added and not cut:
+        most = max(-sides[name] for name in added)
+        if set(added) == {"top", "bottom"}:
+            words = f"with bars of {100 * most / (1 + 2 * most):.0f} % above and below"
+        elif set(added) == {"left", "right"}:
+            words = f"with bars of {100 * most / (1 + 2 * most):.0f} % at the sides"
+        else:
+            words = "with a border" if len(added) == 4 else f"with a bar ({' and '.join(added)})"
+        changes.append(Change("border", words, most))
+    elif cut and added:
+        changes.append(
+            Change("cropped", f"cropped ({' and '.join(cut)}) and extended ({' and '.join(added)})", shown)
+        )
+    ratio = size_ratio(matrix, left_size, right_size)
+    changes += resize_changes(ratio)
+    return changes
+
+
+def size_ratio(matrix: Map, left_size: tuple[int, int], right_size: tuple[int, int]) -> float:
+    """Side of the right picture over the left one's, for the same content."""
+    area = (
+        abs(float(np.linalg.det(matrix[:, :2])))
+        * right_size[0]
+        * right_size[1]
+        / (left_size[0] * left_size[1])
+    )
+    return math.sqrt(area)
+
+
+def resize_changes(ratio: float) -> list[Change]:
+    """Words for a ratio of sides; none within one per cent."""
+    if abs(ratio - 1) <= 0.01:
+        return []
+    names = {
+        0.5: "half the size",
+        0.25: "a quarter of the size",
+        2.0: "twice the size",
+        1 / 3: "a third of the size",
+    }
+    for value, name in names.items():
+        if abs(ratio - value) < 0.012 * max(1, value):
+            return [Change("resized", name, ratio)]
+    return [Change("resized", f"{100 * ratio:.0f} % of the size", ratio)]
+
+
+def tone_changes(found: Likeness) -> list[Change]:
+    """Brightness, contrast, colour and softness from the fitted tone, as done to the right picture."""
+    # The model is asked about greys and colours of middle strength; a model that runs right to left is read backwards.
+    greys = np.repeat(np.linspace(40, 215, 15, dtype=np.float32)[None, :, None], 3, axis=2)
+    out = found.tone.predict(greys)[0]
+    grey_in = greys[0].mean(axis=1)
+    grey_out = out.mean(axis=1)
+    slope = float(np.polyfit(grey_in, grey_out, 1)[0])
+    shift = float((grey_out - grey_in).mean())
+    tint = (out - grey_out[:, None]).mean(axis=0)
+    chroma = _chroma_ratio(found)
+    if not found.forward:
+        shift, tint = -shift, -tint
+        slope = 1 / slope if slope > 0.05 else 1.0
+        chroma = 1 / chroma if chroma > 0.02 else 9.0
+    changes = []
+    if chroma < 0.08:
+        changes.append(Change("greyscale", "in greyscale", chroma))
+    elif abs(chroma - 1) > SATURATION_RATIO:
+        changes.append(Change("saturation", "stronger colours" if chroma > 1 else "paler colours", chroma))
+    if abs(shift) > BRIGHTNESS_LEVELS:
+        changes.append(Change("brightness", "brighter" if shift > 0 else "darker", shift))
+    if abs(slope - 1) > CONTRAST_RATIO:
+        changes.append(Change("contrast", "more contrast" if slope > 1 else "less contrast", slope))
+    warmth = float(tint[0] - tint[2]) / 2
+    if abs(warmth) > TINT_LEVELS and chroma >= 0.08:
+        changes.append(Change("colour", "warmer" if warmth > 0 else "cooler", warmth))
+    gain = found.tone.gain
+    if float(np.abs(gain[3:]).max()) > 0.12:
+        changes.append(
+            Change("vignette", "darker towards the corners" if gain[3] + gain[5] < 0 else "brighter corners")
+        )
+    if found.detail_ratio < SOFT_RATIO:
+        changes.append(Change("blurred", "softer", found.detail_ratio))
+    elif found.detail_ratio > CRISP_RATIO:
+        if found.high_disagreement > 0.25 and found.detail_correlation < 0.9:
+            changes.append(Change("noise", "noisier", found.detail_ratio))
+        else:
+            changes.append(Change("sharpened", "sharper", found.detail_ratio))
+    return changes
+
+
+def _chroma_ratio(found: Likeness) -> float:
+    """How much colour a step of colour becomes under the model's matrix."""
+    steps = np.array([[60, -30, -30], [-30, 60, -30], [-30, -30, 60]], dtype=np.float32)
+    middle = np.full((1, 1, 3), 128, np.float32)
+    base = found.tone.predict(middle)[0, 0]
+    ratios = []
+    for step in steps:
+        moved = found.tone.predict(middle + step)[0, 0] - base
+        moved = moved - moved.mean()
+        ratios.append(float(np.linalg.norm(moved) / np.linalg.norm(step)))
+    return float(np.mean(ratios))
+
+
+def place_changes(found: Likeness) -> list[Change]:
+    """One clause for what was painted, added or removed, with its box."""
+    changes = []
+    for place in found.places[:3]:
+        where = _where(place.box)
+        share = 100 * place.share
+        size = f"{share:.1f} %" if share < 10 else f"{share:.0f} %"
+        changes.append(
+            Change("retouched", f"something changed {where}, {size} of the picture", place.share, place.box)
+        )
+    return changes
+
+
+def _where(box: tuple[float, float, float, float]) -> str:
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    column = "left" if x < 0.36 else "right" if x > 0.64 else ""
+    row = "top" if y < 0.36 else "bottom" if y > 0.64 else ""
+    if not column and not row:
+        return "in the middle"
+    if not row:
+        return f"on the {column}"
+    return f"at the {row} {column}".rstrip()
+
+
+def file_changes(left: Photo, right: Photo) -> list[Change]:
+    """What the container and its metadata say: format, quality, depth, profile, missing metadata."""
+    a, b = left.info, right.info
+    changes = []
+    if b.format != a.format:
+        changes.append(Change("recompressed", f"as {b.format}" + ("" if b.lossless else _quality(b.quality))))
+    elif b.quality and a.quality and b.quality < a.quality - 2:
+        changes.append(Change("recompressed", f"saved again at about quality {b.quality}", float(b.quality)))
+    elif b.quality and a.quality and b.quality > a.quality + 2:
+        changes.append(Change("recompressed", f"saved finer, at about quality {b.quality}", float(b.quality)))
+    if b.bits != a.bits and not (a.bits == 1 or b.bits == 1):
+        changes.append(Change("depth", f"{b.bits} instead of {a.bits} bits", float(b.bits)))
+    if a.icc_digest and not b.icc_digest:
+        changes.append(Change("profile", "colour profile lost"))
+    missing = missing_metadata(left, right)
+    if missing:
+        changes.append(Change("metadata", f"{', '.join(missing)} missing"))
+    return changes
+
+
+def _quality(quality: int) -> str:
+    return f" of about quality {quality}" if quality else ""
+
+
+def missing_metadata(left: Photo, right: Photo) -> list[str]:
+    """What the left file says of its picture and the right one does not."""
+    a, b = left.info.metadata, right.info.metadata
+    pairs = (
+        ("GPS", a.gps, b.gps),
+        ("capture time", a.capture_time, b.capture_time),
+        ("rating", a.rating, b.rating),
+        ("keywords", a.keywords, b.keywords),
+        ("caption", a.caption, b.caption),
+    )
+    return [name for name, has, other in pairs if has and not other]
+
+
+def compose_sentence(relation: Relation, changes: list[Change]) -> str:
+    """`the same picture, half the size, saved again at about quality 75; GPS missing`."""
+    heads = {
+        Relation.SAME_BYTES: "the same bytes",
+        Relation.SAME_PIXELS: "the same pixels",
+        Relation.SAME_PICTURE: "the same picture",
+        Relation.EDITED: "an edited version",
+        Relation.SIMILAR: "the same scene, another moment",
+    }
+    picture = [change.words for change in changes if change.kind != "metadata"]
+    if relation is Relation.SIMILAR:
+        picture = []
+    words = ", ".join([heads[relation], *picture])
+    if relation is Relation.EDITED and picture:
+        words = f"{heads[relation]}: {', '.join(picture)}"
+    rest = [change.words for change in changes if change.kind == "metadata"]
+    return "; ".join([words, *rest])
