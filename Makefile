@@ -43,7 +43,8 @@ given-%:
 
 # ---- the virtual environment; pip comes first, since older ones do not know dependency groups ----------------------
 
-$(VENV)/ready: pyproject.toml | machine
+$(VENV)/ready: pyproject.toml
+	@$(LOOK)
 	@echo "Setting up $(VENV): a minute or two, once ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade pip
@@ -90,5 +91,7 @@ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq $missin
 endef
 export MACHINE := $(value MACHINE)
 
+LOOK = PYTHON='$(PYTHON)' sh -eu -c "$$MACHINE"
+
 machine:
-	@PYTHON='$(PYTHON)' sh -eu -c "$$MACHINE"
+	@$(LOOK)
