@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import re
 import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -54,6 +55,8 @@ class Header:
     """The index of further pictures (CIPA DC-007), a TIFF structure."""
     multi_picture_at: int = 0
     """Where it lies, which is what its offsets count from."""
+    scan_at: int = 0
+    """Where the header of the first scan lies; 0 if there is none."""
 
     @property
     def meaning(self) -> str:
@@ -87,6 +90,7 @@ def read_header(data: bytes, start: int = 0) -> Header:
             at += 2
             continue
         if marker in (0xD9, 0xDA):
+            header.scan_at = at if marker == 0xDA else 0
             break
         body, end = at + 4, at + 2 + (data[at + 2] << 8 | data[at + 3])
         if marker in _FRAME_HEADERS and body + 6 <= len(data):
@@ -216,8 +220,42 @@ def decode_jpeg(data: bytes, header: Header, min_side_px: int = 0) -> tuple[Pixe
         warning = str(error)
     if any(sign in warning for sign in _NOT_FOR_TURBO):
         return _decode_by_pillow(data, header, shrink), ""
-    damage = _damage(data, header, shrink, warning)
-    return _decode(data, header, shrink, strict=False), damage
+    # The decoder names only its first complaint, and that may be a quibble; once it is settled, what is left?
+    tidied = _tidied(data, header, warning)
+    try:
+        return _decode(tidied, header, shrink), ""
+    except ValueError as error:
+        warning = str(error)
+    damage = _damage(tidied, header, shrink, warning)
+    return _decode(tidied, header, shrink, strict=False), damage
+
+
+_PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+
+
+def _tidied(data: bytes, header: Header, warning: str) -> bytes:
+    """The file without what some cameras and programs get wrong and every viewer forgives.
+
+    An odd JFIF version or broken profile segments (APP0 and APP2 go), the spectral selection of a sequential scan,
+    which means nothing there, and padding of one repeated byte before the end marker.
+    """
+    if (padding := _PADDING.search(warning)) is not None:
+        end = data.find(b"\xff\xd9", header.scan_at)
+        start = end - int(padding[1])
+        if header.scan_at < start and len(set(data[start:end])) == 1:
+            return data[:start] + data[end:]
+    parts, at = [data[:2]], 2
+    while at < header.scan_at and data[at] == 0xFF:
+        end = at + 2 + (data[at + 2] << 8 | data[at + 3])
+        if data[at + 1] not in (0xE0, 0xE2):
+            parts.append(data[at:end])
+        at = end
+    if at != header.scan_at:
+        return data
+    scan = at + 2 + (data[at + 2] << 8 | data[at + 3])
+    if header.process in (0xC0, 0xC1):
+        return b"".join((*parts, data[at : scan - 3], b"\0\x3f\0", data[scan:]))
+    return b"".join((*parts, data[at:]))
 
 
 _NOT_FOR_TURBO = ("subsampling", "nsupported", "not implemented")

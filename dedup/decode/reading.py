@@ -37,7 +37,7 @@ def read_reduced(
         File name or path; only its extension is looked at, and only for camera RAW.
     min_side_px
         The shorter side of the result is at least this, unless the picture itself is smaller, and less than
-        twice this: a box filter by a whole factor (JPEG: the decoder's own 1/8, 1/4 or 1/2 first) brings it there.
+        twice this: area means by a whole factor (JPEG: the decoder's own 1/8, 1/4 or 1/2 first) bring it there.
     max_pixels
         Largest picture that is decoded, judged from the header.
 

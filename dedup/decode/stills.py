@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dedup.decode import extras
-from dedup.decode.colour import as_array, over_white, to_eight_bits
+from dedup.decode.colour import as_array, over_white, shrink_image, to_eight_bits
 from dedup.decode.metadata import Packets
 from dedup.decode.picture import BadPicture, Pixels, Samples
 from dedup.decode.soundness import find_damage
@@ -160,9 +160,7 @@ class Still:
             image = Image.fromarray(to_eight_bits(self.samples()[0])[:, :, 0])
         if image.mode in ("LA", "RGBA") and image.getchannel("A").getextrema()[0] == 255:
             image = image.convert(image.mode[:-1])
-        factor = min(image.size) // min_side_px
-        if factor >= 2:
-            image = image.reduce(factor)
+        image = shrink_image(image, min_side_px)
         pixels = as_array(image)
         if image.mode not in ("LA", "RGBA"):
             return pixels, None, image.mode
