@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -146,17 +148,23 @@ def test_pipes_sockets_and_devices_are_never_opened(tmp_path: Path, monkeypatch:
         assert skipped(crawl(tmp_path), tmp_path) == expected
 
 
-def test_a_file_that_turns_into_a_pipe_after_the_look_does_not_stop_the_walk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = put(tmp_path / "a.bin")
+@pytest.mark.parametrize("into", ["pipe", "folder", "link"])
+def test_a_file_that_turns_into_something_else_after_the_look_is_not_read(tmp_path: Path, into: str) -> None:
+    outside = put(tmp_path / "outside.jpg")
+    path = put(tmp_path / "in" / "a.bin")
 
     def swap(_: str, __: int, ___: int) -> str:
         path.unlink()
-        os.mkfifo(path)
+        if into == "pipe":
+            os.mkfifo(path)
+        elif into == "folder":
+            path.mkdir()
+        else:
+            path.symlink_to(outside)
         return ""
 
-    assert skipped(crawl(tmp_path, known=swap), tmp_path) == {"a.bin": Reason.NOT_A_PHOTO}
+    found = crawl(tmp_path / "in", known=swap)
+    assert skipped(found, tmp_path / "in") == {"a.bin": Reason.CHANGED}
 
 
 def test_symbolic_links_are_counted_and_not_followed(tmp_path: Path) -> None:
@@ -250,17 +258,39 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
     assert (one.path, one.reason, one.detail) == (str(bad), Reason.UNREADABLE, "permission denied")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
-    put(tmp_path / "closed" / "a.jpg")
-    put(tmp_path / "open" / "b.jpg")
-    (tmp_path / "closed").chmod(0)
+@contextmanager
+def without_privilege() -> Iterator[None]:
+    """Root reads everything; be nobody for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
     try:
-        found = crawl(tmp_path)
+        os.seteuid(65534)
+    except PermissionError:
+        pytest.skip("this user reads everything and may not become another")
+    try:
+        yield
     finally:
-        (tmp_path / "closed").chmod(0o700)
-    assert photos(found, tmp_path) == ["open/b.jpg"]
-    assert skipped(found, tmp_path) == {"closed": Reason.UNREADABLE}
+        os.seteuid(0)
+
+
+def test_folders_and_files_without_permission_are_named() -> None:
+    with tempfile.TemporaryDirectory() as name:  # `tmp_path` lies in a folder that is closed to others
+        root = Path(name)
+        root.chmod(0o755)
+        for path in ("closed/a.jpg", "listed/b.jpg", "open/c.jpg", "open/d.jpg"):
+            put(root / path)
+        (root / "closed").chmod(0)
+        (root / "listed").chmod(0o444)
+        (root / "open" / "c.jpg").chmod(0)
+        try:
+            with without_privilege():
+                found = crawl(root)
+        finally:
+            for folder in ("closed", "listed"):
+                (root / folder).chmod(0o700)
+    assert photos(found, root) == ["open/d.jpg"]
+    assert skipped(found, root) == dict.fromkeys(("closed", "listed/b.jpg", "open/c.jpg"), Reason.UNREADABLE)
 
 
 def test_a_file_that_vanishes_meanwhile_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,6 +479,25 @@ def test_patterns_follow_gitignore(tmp_path: Path) -> None:
     assert {one.detail for one in found if isinstance(one, Skipped)} == {"--exclude"}
 
 
+@pytest.mark.parametrize(
+    ("patterns", "kept"),
+    [
+        (["a/**", "!keep.jpg"], ["keep.jpg", "x.jpg", "a/keep.jpg"]),
+        (["*", "!*/", "!keep.jpg"], ["keep.jpg", "a/keep.jpg", "a/b/keep.jpg"]),
+        (["/a/*", "!/a/b/"], ["keep.jpg", "x.jpg", "a/b/keep.jpg", "a/b/x.jpg"]),
+        (["a/b", "!x.jpg"], ["keep.jpg", "x.jpg", "a/keep.jpg", "a/x.jpg"]),
+        (["**/b/", "/x.jpg"], ["keep.jpg", "a/keep.jpg", "a/x.jpg"]),
+        (["?.jpg", "# keep.jpg", "", "\\!x.jpg"], ["keep.jpg", "a/keep.jpg", "a/b/keep.jpg"]),
+    ],
+)
+def test_patterns_decide_as_git_decides(tmp_path: Path, patterns: list[str], kept: list[str]) -> None:
+    # Each expectation is what `git check-ignore` says.
+    for folder in (tmp_path, tmp_path / "a", tmp_path / "a" / "b"):
+        put(folder / "x.jpg")
+        put(folder / "keep.jpg")
+    assert photos(crawl(tmp_path, settings=Settings(exclude=tuple(patterns))), tmp_path) == kept
+
+
 def test_a_later_pattern_wins_and_may_bring_back(tmp_path: Path) -> None:
     for name in ("a.png", "keep.png", ".thumbnails/b.jpg"):
         put(tmp_path / name)
@@ -459,7 +508,7 @@ def test_a_later_pattern_wins_and_may_bring_back(tmp_path: Path) -> None:
 def test_an_ignore_file_holds_below_its_folder_and_a_deeper_one_is_stronger(tmp_path: Path) -> None:
     for name in ("a.png", "in/a.png", "in/deep/a.png", "in/deep/b.jpg", "in/raw/c.jpg", "raw/d.jpg"):
         put(tmp_path / name)
-    put(tmp_path / "in" / ".dedupignore", b"\xef\xbb\xbf# comment\r\n*.png\r\n/raw/\r\n")
+    put(tmp_path / "in" / ".dedupignore", b"\xef\xbb\xbf*.png\r\n# comment\r\n/raw/\r\n")
     put(tmp_path / "in" / "deep" / ".dedupignore", b"!a.png\n")
     found = crawl(tmp_path)
     assert photos(found, tmp_path) == ["a.png", "in/deep/a.png", "in/deep/b.jpg", "raw/d.jpg"]
@@ -471,6 +520,15 @@ def test_an_ignore_file_holds_below_its_folder_and_a_deeper_one_is_stronger(tmp_
     assert excluded == dict.fromkeys(("in/a.png", "in/raw"), str(tmp_path / "in" / ".dedupignore"))
     everything = Settings(exclude=("!*.png",))
     assert "in/a.png" in photos(crawl(tmp_path, settings=everything), tmp_path)
+
+
+def test_a_folder_that_is_brought_back_brings_its_files(tmp_path: Path) -> None:
+    put(tmp_path / "cache" / "a.jpg")
+    put(tmp_path / "cache" / "in" / "b.jpg")
+    put(tmp_path / ".dedupignore", b"cache\n")
+    assert photos(crawl(tmp_path), tmp_path) == []
+    kept = crawl(tmp_path, settings=Settings(exclude=("!cache/",)))
+    assert photos(kept, tmp_path) == ["cache/a.jpg", "cache/in/b.jpg"]
 
 
 def test_a_named_root_is_walked_even_if_a_rule_above_excludes_it(tmp_path: Path) -> None:
