@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import io
 import mmap
 import os
 import select
@@ -126,6 +127,15 @@ def test_workers_in_their_own_interpreter_do_the_same(spawning: Engine) -> None:
     assert sorted(spawning.map(square, range(1000))) == [(n, n * n) for n in range(1000)]
     with pytest.raises(InternalFault, match=r"(?s)do failed.*a fault of ours"):
         list(spawning.map(do, [Job("a"), Job("b", "raise")]))
+
+
+def test_there_are_as_many_workers_as_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= open_engine(0, TIGHT).jobs <= (os.cpu_count() or 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    for limit, cores in (("max 100000", 64), ("250000 100000", 2), ("10000 100000", 1)):
+        monkeypatch.setattr("builtins.open", lambda *_, limit=limit, **__: io.StringIO(limit))
+        assert open_engine(0, TIGHT).jobs == cores
+    assert open_engine(3, TIGHT).jobs == 3
 
 
 def test_no_items_give_no_results_and_start_no_worker() -> None:

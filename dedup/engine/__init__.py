@@ -5,8 +5,8 @@ item that crashes, hangs, balloons or leaves costs itself and nothing else; no w
 this process ends; items are taken from the iterable only as fast as they are worked on. Results come in the order
 in which they are ready. An exception out of the function is a fault of ours, never of a photo, and is raised as
 `InternalFault`.
-Does not: know what a photo is, retry work that failed on its own, or isolate a hostile decoder from the user's files
-(a worker runs as the same user).
+A worker's death is believed at the second time, alone in a fresh worker; an item that is overdue has had its chance.
+Does not: know what a photo is, or keep a hostile decoder from the user's files (a worker runs as the same user).
 
 How it is built: one socket per worker, small batches, and a shared page into which a worker writes what it is at
 and since when. So the parent kills exactly the item that is overdue, and knows which item of a batch a dead worker
