@@ -7,6 +7,7 @@ photo is decoded once while memory lasts; the result depends on the order of the
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dedup.confirm.loading import CannotLoad, Loader
@@ -25,7 +26,8 @@ class ComponentJob:
 
 @dataclass(frozen=True, slots=True)
 class ComponentResult:
-    """What came of a job. In a match the photo that stands first in the order is the left one."""
+    """What came of a job. In a match the presumptive keeper is the left one: the photo that stands first in the order, or
+    the one that it was made from, where the pixels tell."""
 
     matches: tuple[Match, ...]
     inspections: tuple[Inspection, ...]
@@ -33,11 +35,86 @@ class ComponentResult:
     skipped: tuple[Skipped, ...]
 
 
+class _Walk:
+    """What is settled so far while a component is gone through."""
+
+    def __init__(
+        self,
+        measurer: PairMeasurer,
+        photos: Mapping[int, Photo],
+        hypotheses: Mapping[tuple[int, int], list[CandidatePair]],
+        near: Mapping[int, set[int]],
+        rank: Mapping[int, int],
+    ) -> None:
+        self.measurer = measurer
+        self.photos = photos
+        self.hypotheses = hypotheses
+        self.near = near
+        self.rank = rank
+        self.matches: list[Match] = []
+        self.settled: set[int] = set()
+        self._known: dict[tuple[int, int], Match | None] = {}
+
+    def around(self, first: Photo) -> None:
+        """Settle everything that is a copy or an edited version of one photo, or of the one it was made from."""
+        hub = self._origin(first)
+        self.settled.add(hub.id)
+        asked = {hub.id}
+        waiting = self._ordered(self.near[hub.id] - self.settled)
+        while waiting:
+            other = waiting.pop(0)
+            if other in asked:
+                continue
+            asked.add(other)
+            match = self._measure(hub, self.photos[other])
+            if hub.id in self.measurer.loader.failed:
+                return
+            if match is None or match.relation is Relation.SIMILAR:
+                continue
+            self.settled.add(other)
+            waiting += self._ordered(self.near[other] - self.settled - asked - set(waiting))
+
+    def _origin(self, first: Photo) -> Photo:
+        """The photo that `first` was made from, as far as copies of the same frame tell; `first` itself if none does."""
+        hub, seen = first, {first.id}
+        while True:
+            earlier = None
+            for other in self._ordered(self.near[hub.id] - self.settled - seen):
+                if not self.measurer.is_promising_copy(hub, self.photos[other]):
+                    continue
+                match = self._measure(hub, self.photos[other])
+                if match is not None and match.relation.is_safe and match.direction == "right-first":
+                    earlier = self.photos[other]
+                    break
+            if earlier is None:
+                return hub
+            seen.add(earlier.id)
+            hub = earlier
+
+    def _ordered(self, ids: set[int]) -> list[int]:
+        return sorted(ids, key=self.rank.__getitem__)
+
+    def _measure(self, hub: Photo, other: Photo) -> Match | None:
+        if (hub.id, other.id) in self._known:
+            return self._known[hub.id, other.id]
+        key = (min(hub.id, other.id), max(hub.id, other.id))
+        proposed = self.hypotheses.get(key) or [CandidatePair(*key, Source.DERIVED, 64)]
+        try:
+            match = self.measurer.measure(hub, other, proposed)
+        except CannotLoad:
+            return None
+        self._known[hub.id, other.id] = match
+        if match is not None:
+            self.matches.append(match)
+        return match
+
+
 def confirm_component(job: ComponentJob) -> ComponentResult:
     """Measure the pairs of a component, as many as a grouping needs.
 
-    The first photo of the order is held against all that have a candidate pair with it, and then with what turned out to be
-    a copy or an edited version of it; these are settled. What is left goes on in the same way.
+    The first photo of the order (or the one it was made from) is held against all that have a candidate pair with it, and
+    then with what turned out to be a copy or an edited version of it; these are settled. What is left goes on in the
+    same way.
     """
     loader = Loader()
     measurer = PairMeasurer(loader)
@@ -49,35 +126,11 @@ def confirm_component(job: ComponentJob) -> ComponentResult:
         near[pair.left].add(pair.right)
         near[pair.right].add(pair.left)
     photos = {photo.id: photo for photo in job.photos}
-    matches: list[Match] = []
-    settled: set[int] = set()
-    for hub in job.photos:
-        if hub.id in settled or hub.id in loader.failed:
-            continue
-        settled.add(hub.id)
-        asked = {hub.id}
-        waiting = sorted(near[hub.id] - settled, key=rank.__getitem__)
-        while waiting:
-            other = photos[waiting.pop(0)]
-            if other.id in asked:
-                continue
-            asked.add(other.id)
-            key = (min(hub.id, other.id), max(hub.id, other.id))
-            proposed = hypotheses.get(key) or [CandidatePair(*key, Source.DERIVED, 64)]
-            try:
-                match = measurer.measure(hub, other, proposed)
-            except CannotLoad:
-                if hub.id in loader.failed:
-                    break
-                continue
-            if match is None:
-                continue
-            matches.append(match)
-            if match.relation is Relation.SIMILAR:
-                continue
-            settled.add(other.id)
-            further = near[other.id] - settled - asked
-            waiting += sorted(further - set(waiting), key=rank.__getitem__)
+    walk = _Walk(measurer, photos, hypotheses, near, rank)
+    for photo in job.photos:
+        if photo.id not in walk.settled and photo.id not in loader.failed:
+            walk.around(photo)
+    matches = walk.matches
     inspections = tuple(
         Inspection(photo, damage, round(measurer.enlarged.get(photo, 1.0), 4))
         for photo, damage in sorted(loader.damage.items())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from dedup.confirm.alignment import Map, coverage, invert_map, warp
+from dedup.confirm.alignment import Map, blur, coverage, invert_map, warp
 from dedup.confirm.pixels import LUMA
 from dedup.confirm.tone import ToneModel, fit_tone
 
@@ -45,6 +45,24 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Toning:
+    """What the fitted tone does to the left picture's own colours."""
+
+    shift_levels: float
+    """Change of mean luma."""
+    gain: float
+    """Mean luma of the right over that of the left."""
+    slope: float
+    """Luma of the right per luma of the left."""
+    chroma: float
+    """Strength of colour of the right over that of the left; 0 for greyscale, 1 where there is none to compare."""
+    warmth_levels: float
+    """Change of red against blue, beyond what brightness and saturation explain."""
+    vignette: float
+    """Gain at the corners over that in the middle, minus one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Likeness:
     """Two registered pictures compared. Arrays live inside `confirm`."""
 
@@ -66,9 +84,7 @@ class Likeness:
     places: tuple[Place, ...]
     """Largest first."""
     changed_share: float
-    tone: ToneModel
-    forward: bool
-    """Whether `tone` predicts the right picture from the left one (else the left from the right)."""
+    toning: Toning
     size_px: tuple[int, int]
 
 
@@ -92,8 +108,8 @@ def compare_registered(left: Image.Image, right: Image.Image, matrix: Map, longe
     if not inside.any():
         inside = coverage(matrix, size, scaled, 0.0)
     covered_right = float(coverage(invert_map(matrix), scaled, size, 0.0).mean())
-    model, forward, x, y, gap = _toned(a, b, inside)
-    return _measure(x, y, gap, inside, covered_right, (model, forward))
+    x, y, gap, toning = _toned(a, b, inside)
+    return _measure((x, y, gap, inside), covered_right, toning)
 
 
 def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -117,8 +133,11 @@ def _common_size(
     return size, scaled
 
 
-def _toned(a: Floats, b: Floats, inside: NDArray[np.bool_]) -> tuple[ToneModel, bool, Floats, Floats, Floats]:
-    """Fit tone both ways and keep the better: a greyscale copy follows from the colours, never the other way round."""
+def _toned(a: Floats, b: Floats, inside: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, _Toned]:
+    """Fit tone both ways and keep the better: a greyscale copy follows from the colours, never the other way round.
+
+    Returns the predicted and the real luma, the difference of colours, and what the tone does.
+    """
     weight = inside.astype(np.float32)
     best = None
     for forward, source, target in ((True, a, b), (False, b, a)):
@@ -130,29 +149,66 @@ def _toned(a: Floats, b: Floats, inside: NDArray[np.bool_]) -> tuple[ToneModel, 
             best = (cost, model, forward, predicted, target, gap)
     assert best is not None
     _, model, forward, predicted, target, gap = best
-    return model, forward, predicted @ LUMA, target @ LUMA, gap
+    left, right = (a, predicted) if forward else (predicted, b)
+    return (
+        predicted @ LUMA,
+        target @ LUMA,
+        gap,
+        _Toned(_describe(left, right, inside, model, forward), forward),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Toned:
+    toning: Toning
+    forward: bool
+    """Whether the right picture was predicted from the left one (else the left from the right)."""
+
+
+def _describe(
+    left: Floats, right: Floats, inside: NDArray[np.bool_], model: ToneModel, forward: bool
+) -> Toning:
+    """Sums over the covered pixels of two pictures that differ in tone alone."""
+    p, q = left[inside].astype(np.float64), right[inside].astype(np.float64)
+    if len(p) < 16:
+        return Toning(0.0, 1.0, 1.0, 1.0, 0.0, 0.0)
+    y, z = p @ LUMA, q @ LUMA
+    gain = float((z.mean() + 1) / (y.mean() + 1))
+    slope = float(np.sqrt((z.var() + 1) / (y.var() + 1)))
+    chroma_p, chroma_q = p - y[:, None], q - z[:, None]
+    cast_p, cast_q = chroma_p.mean(axis=0), chroma_q.mean(axis=0)
+    # Colour is measured about its mean: a cast moves the mean, saturation the spread.
+    before, after = float(np.square(chroma_p - cast_p).mean()), float(np.square(chroma_q - cast_q).mean())
+    chroma = float(np.sqrt(after / before)) if before > 4.0 else 1.0
+    if before > 4.0 and float(np.square(chroma_q).mean()) < 2.0:
+        chroma = 0.0
+    drift = cast_q - cast_p * min(chroma, 4.0)
+    vignette = float(model.gain[3] + model.gain[5]) / max(float(model.gain[0]), 0.2)
+    return Toning(
+        float((z - y).mean()),
+        gain,
+        slope,
+        chroma,
+        float(drift[0] - drift[2]) / 2,
+        vignette if forward else -vignette,
+    )
 
 
 def _measure(
-    x: Floats,
-    y: Floats,
-    gap: Floats,
-    inside: NDArray[np.bool_],
-    covered_right: float,
-    tone: tuple[ToneModel, bool],
+    registered: tuple[Floats, Floats, Floats, NDArray[np.bool_]], covered_right: float, toned: _Toned
 ) -> Likeness:
+    x, y, gap, inside = registered
     height, width = x.shape
     longer = max(height, width)
     sigma = max(2.0, SURROUNDINGS_PX * longer / 512)
     weight = inside.astype(np.float32)
-    norm = np.maximum(ndimage.gaussian_filter(weight, sigma, truncate=2.5), 1e-3)
+    norm = np.maximum(blur(weight, sigma), 1e-3)
 
     def around(values: Floats) -> Floats:
-        smooth: Floats = ndimage.gaussian_filter(values * weight, sigma, truncate=2.5) / norm
-        return smooth
+        return (blur(values * weight, sigma) / norm).astype(np.float32, copy=False)
 
     mean_x, mean_y = around(x), around(y)
-    squared = around(np.square(x - y))
+    squared = np.maximum(around(np.square(x - y)), 0)
     variance = np.maximum(around(x * x) - mean_x**2, 0) + np.maximum(around(y * y) - mean_y**2, 0)
     disagreement = squared / (variance + DETAIL_FLOOR)
     fine = [ndimage.gaussian_filter(v, 0.7) - ndimage.gaussian_filter(v, 4.0) for v in (x, y)]
@@ -172,15 +228,14 @@ def _measure(
         detail_correlation=together,
         median_disagreement=float(np.median(disagreement[rest])) if rest.any() else 1.0,
         high_disagreement=float(np.quantile(disagreement[inside], 0.95)) if inside.any() else 1.0,
-        detail_ratio=_ratio(fine, rest, forward=tone[1]),
+        detail_ratio=_ratio(fine, rest, forward=toned.forward),
         shift_px=_remaining_shift(x, y, rest, around),
         rms_levels=float(np.sqrt(np.square(gap[inside]).mean())) if inside.any() else 0.0,
         mean_levels=float(gap[inside].mean()) if inside.any() else 0.0,
         median_levels=median,
         places=places,
         changed_share=float(changed.sum()) / total,
-        tone=tone[0],
-        forward=tone[1],
+        toning=toned.toning,
         size_px=(width, height),
     )
 
@@ -202,7 +257,7 @@ def _find_places(
     if not changed.any():
         return (), changed
     near = ndimage.binary_dilation(changed, iterations=reach)
-    labels, count = ndimage.label(near)
+    labels, _ = ndimage.label(near)
     height, width = changed.shape
     places = []
     for number, where in enumerate(ndimage.find_objects(labels), start=1):

@@ -46,7 +46,7 @@ class Loaded:
         samples = self.full.samples
         if samples.dtype != np.uint8 or self.full.meaning != "RGB" or samples is self.full.rgb:
             return None
-        return _shrink(samples)
+        return _shrink(samples.astype(np.uint8, copy=False))
 
     @property
     def bytes(self) -> int:

@@ -34,6 +34,8 @@ GATE_CORRELATION = 0.5
 """Registered 64 px greys: edits reach 0.71 (a place of 15 % repainted), so no edit is lost by a wide margin."""
 SETTLED_CORRELATION = 0.985
 """A start that registers this well needs no further starts."""
+COPY_CELL_LEVELS = 12
+"""Largest difference of a cell of the 8 x 8 colour grid that a copy of the same frame reaches."""
 INVERSE = {6: 8, 8: 6}
 
 
@@ -71,6 +73,17 @@ class PairMeasurer:
         if best is None:
             return None
         return self._match_registered(left, right, best, hypotheses)
+
+    def is_promising_copy(self, left: Photo, right: Photo) -> bool:
+        """Whether the fingerprints leave room for a safe relation, at no cost."""
+        sizes = [(photo.info.width_px, photo.info.height_px) for photo in (left, right)]
+        if not is_same_frame(*sizes):
+            return False
+        gaps = np.abs(
+            np.frombuffer(left.fingerprint.colour, np.uint8).astype(np.int16)
+            - np.frombuffer(right.fingerprint.colour, np.uint8)
+        )
+        return int(gaps.max()) <= COPY_CELL_LEVELS
 
     # --- one frame ------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,8 @@ CROP_SHARE = 0.985
 TILT_DEGREES = 0.35
 BRIGHTNESS_LEVELS = 4.0
 CONTRAST_RATIO = 0.07
+GREYSCALE_CHROMA = 0.08
+VIGNETTE_GAIN = 0.2
 SATURATION_RATIO = 0.12
 TINT_LEVELS = 4.0
 SOFT_RATIO = 0.8
@@ -46,7 +48,7 @@ def turn_change(orientation: int) -> Change | None:
 def frame_changes(matrix: Map, left_size: tuple[int, int], right_size: tuple[int, int]) -> list[Change]:
     """Crop, border, tilt and size from the map; sizes (width, height), right with its orientation applied."""
     changes = []
-    (a, b, c), (d, e, f) = matrix
+    (a, b, _), (d, e, _) = matrix
     # Tilt in pixels, not fractions: a picture is not square.
     angle = math.degrees(
         math.atan2(
@@ -120,37 +122,31 @@ def resize_changes(ratio: float) -> list[Change]:
 
 
 def tone_changes(found: Likeness) -> list[Change]:
-    """Brightness, contrast, colour and softness from the fitted tone, as done to the right picture."""
-    # The model is asked about greys and colours of middle strength; a model that runs right to left is read backwards.
-    greys = np.repeat(np.linspace(40, 215, 15, dtype=np.float32)[None, :, None], 3, axis=2)
-    out = found.tone.predict(greys)[0]
-    grey_in = greys[0].mean(axis=1)
-    grey_out = out.mean(axis=1)
-    slope = float(np.polyfit(grey_in, grey_out, 1)[0])
-    shift = float((grey_out - grey_in).mean())
-    tint = (out - grey_out[:, None]).mean(axis=0)
-    chroma = _chroma_ratio(found)
-    if not found.forward:
-        shift, tint = -shift, -tint
-        slope = 1 / slope if slope > 0.05 else 1.0
-        chroma = 1 / chroma if chroma > 0.02 else 9.0
+    """Brightness, contrast, colour and softness, as done to the right picture."""
+    toning = found.toning
     changes = []
-    if chroma < 0.08:
-        changes.append(Change("greyscale", "in greyscale", chroma))
+    chroma = toning.chroma / max(toning.slope, 0.2) if toning.chroma > 0 else 0.0
+    # Brighter by a factor, contrast and colours grow with it; only what goes beyond is a change of its own.
+    contrast = (
+        toning.slope / max(toning.gain, 0.2) if abs(toning.shift_levels) > BRIGHTNESS_LEVELS else toning.slope
+    )
+    if toning.chroma < GREYSCALE_CHROMA:
+        changes.append(Change("greyscale", "in greyscale", toning.chroma))
     elif abs(chroma - 1) > SATURATION_RATIO:
         changes.append(Change("saturation", "stronger colours" if chroma > 1 else "paler colours", chroma))
-    if abs(shift) > BRIGHTNESS_LEVELS:
-        changes.append(Change("brightness", "brighter" if shift > 0 else "darker", shift))
-    if abs(slope - 1) > CONTRAST_RATIO:
-        changes.append(Change("contrast", "more contrast" if slope > 1 else "less contrast", slope))
-    warmth = float(tint[0] - tint[2]) / 2
-    if abs(warmth) > TINT_LEVELS and chroma >= 0.08:
-        changes.append(Change("colour", "warmer" if warmth > 0 else "cooler", warmth))
-    gain = found.tone.gain
-    if float(np.abs(gain[3:]).max()) > 0.12:
+    if abs(toning.shift_levels) > BRIGHTNESS_LEVELS:
         changes.append(
-            Change("vignette", "darker towards the corners" if gain[3] + gain[5] < 0 else "brighter corners")
+            Change("brightness", "brighter" if toning.shift_levels > 0 else "darker", toning.shift_levels)
         )
+    if abs(contrast - 1) > CONTRAST_RATIO:
+        changes.append(Change("contrast", "more contrast" if contrast > 1 else "less contrast", contrast))
+    if abs(toning.warmth_levels) > TINT_LEVELS and toning.chroma >= GREYSCALE_CHROMA:
+        changes.append(
+            Change("colour", "warmer" if toning.warmth_levels > 0 else "cooler", toning.warmth_levels)
+        )
+    if abs(toning.vignette) > VIGNETTE_GAIN:
+        words = "darker towards the corners" if toning.vignette < 0 else "brighter towards the corners"
+        changes.append(Change("vignette", words, toning.vignette))
     if found.detail_ratio < SOFT_RATIO:
         changes.append(Change("blurred", "softer", found.detail_ratio))
     elif found.detail_ratio > CRISP_RATIO:
@@ -159,19 +155,6 @@ def tone_changes(found: Likeness) -> list[Change]:
         else:
             changes.append(Change("sharpened", "sharper", found.detail_ratio))
     return changes
-
-
-def _chroma_ratio(found: Likeness) -> float:
-    """How much colour a step of colour becomes under the model's matrix."""
-    steps = np.array([[60, -30, -30], [-30, 60, -30], [-30, -30, 60]], dtype=np.float32)
-    middle = np.full((1, 1, 3), 128, np.float32)
-    base = found.tone.predict(middle)[0, 0]
-    ratios = []
-    for step in steps:
-        moved = found.tone.predict(middle + step)[0, 0] - base
-        moved = moved - moved.mean()
-        ratios.append(float(np.linalg.norm(moved) / np.linalg.norm(step)))
-    return float(np.mean(ratios))
 
 
 def place_changes(found: Likeness) -> list[Change]:
@@ -207,7 +190,7 @@ def file_changes(left: Photo, right: Photo) -> list[Change]:
     elif b.quality and a.quality and b.quality < a.quality - 2:
         changes.append(Change("recompressed", f"saved again at about quality {b.quality}", float(b.quality)))
     elif b.quality and a.quality and b.quality > a.quality + 2:
-        changes.append(Change("recompressed", f"saved finer, at about quality {b.quality}", float(b.quality)))
+        changes.append(Change("recompressed", f"saved again at about quality {b.quality}", float(b.quality)))
     if b.bits != a.bits and not (a.bits == 1 or b.bits == 1):
         changes.append(Change("depth", f"{b.bits} instead of {a.bits} bits", float(b.bits)))
     if a.icc_digest and not b.icc_digest:
