@@ -398,6 +398,26 @@ class ScanSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """What a report adds up to, for those who do not want to load it."""
+
+    groups: tuple[tuple[Relation, int, int], ...]
+    """Strongest relation of a group, number of such groups, bytes that come back when their safe members go."""
+    similar: int
+    hubs: int
+    not_examined: tuple[tuple[Reason, str, str, int], ...]
+    """Reason, extension and remedy (for missing extras, else empty), number of files; in the order of `Reason`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOutcome:
+    """The end of a scan in numbers."""
+
+    summary: ScanSummary
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything a report shows."""
 

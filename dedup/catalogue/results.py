@@ -102,7 +102,8 @@ class Results(Shelf):
     def put_group(self, scope: int, group: PackedGroup) -> None:
         """Store a group as `pack_group` made it."""
         number = self._db.write(
-            "INSERT INTO groups(scope, relation, body) VALUES (?,?,?)", (scope, group.relation, group.body)
+            "INSERT INTO groups(scope, relation, freed_bytes, body) VALUES (?,?,?,?)",
+            (scope, group.relation, group.freed_bytes, group.body),
         )
         self._db.write_many("INSERT INTO group_files VALUES (?,?)", ((file, number) for file in group.files))
 
@@ -113,6 +114,18 @@ class Results(Shelf):
     def put_hub(self, scope: int, file_id: int) -> None:
         """Store a photo that resembles too many."""
         self._db.write("INSERT INTO hubs VALUES (?,?)", (scope, file_id))
+
+    def group_sums(self, scope: int) -> list[tuple[str, int, int]]:
+        """(strongest relation, number of groups, bytes that come back) of a scope."""
+        return self._db.rows(
+            "SELECT relation, count(*), sum(freed_bytes) FROM groups WHERE scope=? GROUP BY relation",
+            (scope,),
+        )
+
+    def count_similar(self, scope: int) -> int:
+        """Number of similar pairs of a scope."""
+        count: int = self._db.value("SELECT count(*) FROM similar_pairs WHERE scope=?", (scope,))
+        return count
 
     def groups(self, scope: int) -> Iterator[DuplicateGroup]:
         """Groups of a scope, with light photos (no grey), in the order in which they were stored."""

@@ -70,7 +70,7 @@ _FORMAT_1 = (
     # scope 0: the roots of the last scan; 1: everything known.
     """CREATE TABLE groups (
         id INTEGER PRIMARY KEY AUTOINCREMENT, scope INTEGER NOT NULL,
-        relation TEXT NOT NULL, body TEXT NOT NULL)""",
+        relation TEXT NOT NULL, freed_bytes INTEGER NOT NULL, body TEXT NOT NULL)""",
     "CREATE INDEX groups_by_scope ON groups(scope)",
     """CREATE TABLE group_files (
         file INTEGER NOT NULL, group_id INTEGER NOT NULL REFERENCES groups(id) ON DELETE CASCADE,

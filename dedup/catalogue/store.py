@@ -174,14 +174,23 @@ class Catalogue(Results):
             (self.recipe_id(recipe),),
         )
 
-    def contents_by_digest(self, recipe: str) -> list[tuple[int, int]]:
-        """(content, number of the recipe under which its pairs were searched, or 0) of all contents that have a file
-        and were fingerprinted under `recipe`, in the order of their digests.
+    def contents_by_digest(self, recipe: str) -> list[tuple[int, int, int]]:
+        """All contents that have a file and were fingerprinted under `recipe`, in the order of their digests.
+
+        Returns
+        -------
+        list of (content, key, number)
+            The key is the first 63 bits of the digest: a name for the content that does not depend on when it was
+            found. The number is that of the recipe under which its pairs were searched, or 0.
         """
-        return self._db.rows(
-            "SELECT id, indexed FROM contents WHERE orphaned_s IS NULL AND recipe=? ORDER BY digest",
+        found = self._db.rows(
+            "SELECT id, digest, indexed FROM contents WHERE orphaned_s IS NULL AND recipe=? ORDER BY digest",
             (self.recipe_id(recipe),),
         )
+        with self._reading():
+            return [
+                (content, int.from_bytes(digest[:8], "big") >> 1, number) for content, digest, number in found
+            ]
 
     def photos_of_contents(self, content_ids: Collection[int], *, grey: bool) -> Iterator[tuple[int, Photo]]:
         """One photo per content: (content id, photo of its first file by id), in the order of `content_ids`.
@@ -373,6 +382,13 @@ class Catalogue(Results):
             "measured_pairs": "SELECT count(*) FROM matches",
         }
         return {name: int(self._db.value(sql)) for name, sql in asked.items()}
+
+    def formats(self) -> Iterator[str]:
+        """The format of every photo."""
+        for row in self._db.stream(
+            "SELECT json_extract(c.info, '$[0]') FROM files f JOIN contents c ON c.id=f.content"
+        ):
+            yield str(row[0])
 
     def all_photos(self) -> Iterator[Photo]:
         """Every photo, light, by path."""

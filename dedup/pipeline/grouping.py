@@ -115,13 +115,13 @@ class Grouper:
         ]
         # A content with several files is a group by itself.
         edges += [(1, content, content) for content, files in self.files_of.items() if len(files) > 1]
-        place_of = self.contents.place_of
+        key = self.contents.key
         found = [
             part
             for part in split_components(edges)
             if (touched is None or not touched.isdisjoint(part[0])) and finished.isdisjoint(part[0])
         ]
-        return sorted(found, key=lambda part: min(place_of[content] for content in part[0]))
+        return sorted(found, key=lambda part: min(key(content) for content in part[0]))
 
     def _unlike_pairs(self) -> dict[int, list[int]]:
         unlike: dict[int, list[int]] = defaultdict(list)
@@ -196,12 +196,12 @@ class _Component:
         )
 
     def wants(self) -> list[Wanted]:
-        """What this component wants measured, by places of contents."""
-        place_of = self.grouper.contents.place_of
+        """What this component wants measured, by keys of contents."""
+        key = self.grouper.contents.key
         wanted = []
         for pair, keeper in zip(self.result.wanted, self.result.wanted_keepers, strict=True):
-            left, right = (place_of[self.content_at[end]] for end in (pair.left, pair.right))
-            first = place_of[self.content_at[keeper]]
+            left, right = (key(self.content_at[end]) for end in (pair.left, pair.right))
+            first = key(self.content_at[keeper])
             wanted.append(Wanted(replace(pair, left=left, right=right), first))
         return [want for want in wanted if self.grouper.confirmer.can_measure(want)]
 

@@ -4,15 +4,15 @@ Promises: every pair of contents that the index proposes is measured once per re
 was confirmed against a better photo that is still around; results are stored as they come; a component that breaks
 its worker costs one photo, not the run. Does not: judge a pair, or form groups.
 
-Ids: within this stage a photo's id is its place in the order of digests, so that nothing depends on the order in
-which files were found or read. The catalogue's ids stay inside this module.
+Ids: within this stage a photo's id is a key made of its digest, so that nothing depends on the order in which files
+were found or read. The catalogue's ids stay inside this module.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dedup.catalogue import Catalogue
@@ -38,28 +38,30 @@ Order = Callable[[Sequence[Photo]], list[Photo]]
 """Photos best first, by the rules for keepers."""
 
 
-@dataclass(slots=True)
 class Contents:
-    """The contents that have a file, in the order of their digests, and through which file each one is read."""
+    """The contents that may be read in this run, by catalogue id and by key."""
 
-    ids: list[int]
-    """Catalogue ids by place."""
-    files: dict[int, int]
-    """Content id to the file that stands for it, for those that may be read."""
-    place_of: dict[int, int] = field(init=False)
+    def __init__(self, keys: Mapping[int, int], files: Mapping[int, int]) -> None:
+        """`keys`: content to key; `files`: content to the file that stands for it."""
+        self.files = {content: file for content, file in files.items() if content in keys}
+        self._keys = keys
+        self._contents = {keys[content]: content for content in self.files}
+        if len(self._contents) != len(self.files):
+            raise InternalFault("two photos have digests that begin alike, which does not happen")
 
-    def __post_init__(self) -> None:
-        self.place_of = {content: place for place, content in enumerate(self.ids, start=1)}
+    def key(self, content: int) -> int:
+        """The id of its photo in jobs."""
+        return self._keys[content]
 
-    def content_at(self, place: int) -> int:
+    def content(self, key: int) -> int:
         """The content whose photo has this id in jobs."""
-        return self.ids[place - 1]
+        return self._contents[key]
 
     def photos(self, catalogue: Catalogue, contents: Collection[int], *, grey: bool) -> list[Photo]:
-        """Their photos with places for ids."""
+        """Their photos with keys for ids."""
         by_file = {self.files[content]: content for content in contents}
         return [
-            replace(photo, id=self.place_of[by_file[file]])
+            replace(photo, id=self._keys[by_file[file]])
             for file, photo in catalogue.photos_of_files(list(by_file), grey=grey)
         ]
 
@@ -89,25 +91,28 @@ def search_pairs(
 
     recipe = search_recipe(settings)
     number = catalogue.recipe_id(recipe)
-    entries = [(content, indexed != number) for content, indexed in catalogue.contents_by_digest(RECIPE)]
-    new = [is_new for _, is_new in entries]
+    entries = catalogue.contents_by_digest(RECIPE)
+    new = [searched != number for _, _, searched in entries]
     if not any(new):
         return None
     import numpy as np
+    from numpy.typing import NDArray
 
     from dedup.index import find_candidates, table_from_photos
 
-    contents = [content for content, _ in entries]
+    key_of = {content: key for content, key, _ in entries}
+    content_of = {key: content for content, key in key_of.items()}
     progress("search", 0, None)
     table = table_from_photos(
-        (place, photo)
-        for place, (_, photo) in enumerate(catalogue.photos_of_contents(contents, grey=False), start=1)
+        (key_of[content], photo) for content, photo in catalogue.photos_of_contents(list(key_of), grey=False)
     )
-    if len(table) != len(contents):
-        raise InternalFault(f"{catalogue.path}: {len(contents) - len(table)} fingerprints could not be read")
+    if len(table) != len(content_of):
+        raise InternalFault(
+            f"{catalogue.path}: {len(content_of) - len(table)} fingerprints could not be read"
+        )
 
-    def greys(places: Iterable[int]) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
-        blobs = catalogue.greys([contents[int(place) - 1] for place in places])
+    def greys(keys: NDArray[np.int64]) -> NDArray[np.uint8]:
+        blobs = catalogue.greys([content_of[key] for key in keys.tolist()])
         return np.frombuffer(b"".join(blobs), dtype=np.uint8).reshape(-1, 64, 64)
 
     search = find_candidates(table, greys, settings, None if all(new) else np.array(new, dtype=bool))
@@ -119,19 +124,19 @@ def search_pairs(
             count += 1
             if not count % 1000:
                 progress("search", count, None)
-            yield replace(pair, left=contents[pair.left - 1], right=contents[pair.right - 1])
+            yield replace(pair, left=content_of[pair.left], right=content_of[pair.right])
 
     with catalogue.all_or_nothing():
         catalogue.forget_candidates_of(recipe)
         catalogue.put_candidates(pairs())
-        catalogue.mark_indexed((content for content, is_new in entries if is_new), recipe)
+        catalogue.mark_indexed((content for content, _, searched in entries if searched != number), recipe)
     progress("search", count, count)
     return search.quality, count
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A pair (of places) that the grouping wants measured, and which of the two is to be the left one."""
+    """A pair (of keys) that the grouping wants measured, and which of the two is to be the left one."""
 
     pair: CandidatePair
     first: int
@@ -186,9 +191,9 @@ class Confirmer:
         settled = {(low, high): first for low, high, first in self.catalogue.match_firsts()}
         stars: dict[int, list[CandidatePair]] = defaultdict(list)
         for want in wanted:
-            left = self.contents.content_at(want.pair.left)
-            right = self.contents.content_at(want.pair.right)
-            first = self.contents.content_at(want.first)
+            left = self.contents.content(want.pair.left)
+            right = self.contents.content(want.pair.right)
+            first = self.contents.content(want.first)
             known = settled.get((min(left, right), max(left, right)), 0)
             if known in (first, None) or not self.can_measure(want):
                 continue
@@ -206,7 +211,7 @@ class Confirmer:
 
     def can_measure(self, want: Wanted) -> bool:
         """Whether both photos could be read so far."""
-        ends = (self.contents.content_at(want.pair.left), self.contents.content_at(want.pair.right))
+        ends = (self.contents.content(want.pair.left), self.contents.content(want.pair.right))
         return not any(self._is_blocked(content) for content in ends)
 
     def _is_blocked(self, content: int) -> bool:
@@ -239,7 +244,7 @@ class Confirmer:
         for rowid, left, right in edges:
             near[left][right] = near[right][left] = rowid
         ordered = [
-            self.contents.content_at(photo.id)
+            self.contents.content(photo.id)
             for photo in self.order(self.contents.photos(self.catalogue, members, grey=False))
         ]
         rank = {content: at for at, content in enumerate(ordered)}
@@ -298,9 +303,9 @@ class Confirmer:
         photos = self.contents.photos(self.catalogue, job.contents, grey=True)
         if not job.ordered:
             photos = self.order(photos)
-        place_of = self.contents.place_of
+        key = self.contents.key
         pairs = [
-            replace(pair, left=place_of[pair.left], right=place_of[pair.right])
+            replace(pair, left=key(pair.left), right=key(pair.right))
             for pair in (*job.pairs, *self.catalogue.candidates(job.rowids))
         ]
         turned = [pair for pair in pairs if pair.left > pair.right]
@@ -310,10 +315,10 @@ class Confirmer:
         return ComponentJob(tuple(photos), tuple(pairs))
 
     def _store(self, job: ComponentJob, answer: ComponentResult) -> None:
-        content_at = self.contents.content_at
+        content_at = self.contents.content
         rank = {photo.id: at for at, photo in enumerate(job.photos)}
-        place_of = {photo.file.path: photo.id for photo in job.photos}
-        unread = {place_of[skipped.path] for skipped in answer.skipped}
+        id_of = {photo.file.path: photo.id for photo in job.photos}
+        unread = {id_of[skipped.path] for skipped in answer.skipped}
         hub_of: dict[int, int] = {}
         """The best photo that each one was confirmed against."""
         near: dict[int, set[int]] = defaultdict(set)
@@ -326,10 +331,10 @@ class Confirmer:
             if match.relation is not Relation.SIMILAR:
                 near[match.left].add(match.right)
                 near[match.right].add(match.left)
-        for place, others in near.items():
+        for photo, others in near.items():
             best = min(others, key=rank.__getitem__)
-            if rank[best] < rank[place]:
-                hub_of[place] = best
+            if rank[best] < rank[photo]:
+                hub_of[photo] = best
         for pair in job.pairs:
             if (pair.left, pair.right) in measured or pair.left in unread or pair.right in unread:
                 continue
@@ -349,7 +354,7 @@ class Confirmer:
             self.catalogue.put_inspection(replace(inspection, photo_id=content), self.recipe)
             self.changed.add(content)
         for skipped in answer.skipped:
-            self._put_aside(content_at(place_of[skipped.path]), skipped)
+            self._put_aside(content_at(id_of[skipped.path]), skipped)
 
     def _put_aside(self, content: int, skipped: Skipped) -> None:
         self.changed.add(content)
@@ -370,7 +375,7 @@ class Confirmer:
             worst.file.size_bytes,
             worst.file.mtime_ns,
         )
-        self._put_aside(self.contents.content_at(worst.id), skipped)
+        self._put_aside(self.contents.content(worst.id), skipped)
 
 
 def _patience(job: ComponentJob) -> float:

@@ -6,13 +6,15 @@ Promises: opens no photo and changes nothing.
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
 from dedup.catalogue import Catalogue
 from dedup.errors import UsageError
 from dedup.pipeline.places import catalogue_path
-from dedup.records import DuplicateGroup, IndexQuality, Reason, Report, ScanSummary, Skipped
+from dedup.records import DuplicateGroup, IndexQuality, Reason, Relation, Report, ScanSummary, Skipped, Tally
 from dedup.settings import Settings
 
 LAST_ROOTS, EVERYTHING = 0, 1
@@ -89,3 +91,41 @@ def summary_from_plain(plain: dict[str, Any]) -> ScanSummary:
     values["roots"] = tuple(values["roots"])
     values["index"] = IndexQuality(**values["index"])
     return ScanSummary(**values)
+
+
+def make_tally(catalogue: Catalogue, skipped: Iterable[Skipped]) -> Tally:
+    """What the result of the last roots adds up to."""
+    groups = {relation: (count, freed) for relation, count, freed in catalogue.group_sums(LAST_ROOTS)}
+    reasons: Counter[tuple[Reason, str, str]] = Counter()
+    for entry in skipped:
+        missing = entry.reason is Reason.MISSING_EXTRA
+        extension = os.path.splitext(entry.path)[1].lower() if missing else ""
+        reasons[entry.reason, extension, entry.detail if missing else ""] += 1
+    order = list(Reason)
+    return Tally(
+        groups=tuple((relation, *groups[relation]) for relation in Relation if relation in groups),
+        similar=catalogue.count_similar(LAST_ROOTS),
+        hubs=len(catalogue.hubs(LAST_ROOTS)),
+        not_examined=tuple(
+            (reason, extension, detail, reasons[reason, extension, detail])
+            for reason, extension, detail in sorted(reasons, key=lambda key: (order.index(key[0]), *key[1:]))
+        ),
+    )
+
+
+def tally_to_plain(tally: Tally) -> dict[str, Any]:
+    """A tally as JSON values."""
+    return asdict(tally)
+
+
+def tally_from_plain(plain: dict[str, Any]) -> Tally:
+    """The reverse of `tally_to_plain`."""
+    return Tally(
+        groups=tuple((Relation(relation), count, freed) for relation, count, freed in plain["groups"]),
+        similar=plain["similar"],
+        hubs=plain["hubs"],
+        not_examined=tuple(
+            (Reason(reason), extension, detail, count)
+            for reason, extension, detail, count in plain["not_examined"]
+        ),
+    )

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from dedup.catalogue import Catalogue
 from dedup.errors import UsageError
@@ -22,8 +23,10 @@ from dedup.pipeline.results import (
     deciding_settings,
     read_report,
     summary_from_plain,
+    summary_to_plain,
+    tally_from_plain,
 )
-from dedup.records import DuplicateGroup, Report, ScanSummary
+from dedup.records import DuplicateGroup, Report, ScanOutcome
 from dedup.settings import Settings
 
 
@@ -91,9 +94,10 @@ def scan_folders(
     roots: Sequence[str | os.PathLike[str]],
     settings: Settings | None = None,
     progress: Progress | None = None,
-) -> ScanSummary:
-    """`scan_library` without loading what it found: for callers that only want the numbers, which is 20 times as fast
-    on 100,000 photos of which none changed.
+) -> ScanOutcome:
+    """`scan_library` without loading what it found, for callers that want the numbers only.
+
+    On 100,000 photos of which none changed, loading the groups would take longer than everything else.
     """
     settings = settings or Settings()
     with Catalogue.open(catalogue_path(settings), write=True) as catalogue:
@@ -118,7 +122,7 @@ def absolute_roots(roots: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
 
 def _scan(
     catalogue: Catalogue, given: Sequence[str | os.PathLike[str]], settings: Settings, progress: Progress
-) -> ScanSummary:
+) -> ScanOutcome:
     began = time.monotonic()
     roots = absolute_roots(given)
     last = catalogue.last_scan()
@@ -130,8 +134,16 @@ def _scan(
         and last.basis["stamp"] == program_stamp()
     )
     if last is not None and same_ground and sighting.is_quiet and not last.basis["unsettled"]:
-        summary = summary_from_plain(last.summary)
-        return replace(summary, read=0, candidates=0, confirmed=0, seconds=round(time.monotonic() - began, 3))
+        summary = replace(
+            summary_from_plain(last.summary),
+            read=0,
+            candidates=0,
+            confirmed=0,
+            seconds=round(time.monotonic() - began, 3),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        catalogue.put_scan(last.basis, last.summary | summary_to_plain(summary))
+        return ScanOutcome(summary, tally_from_plain(last.summary["tally"]))
     from dedup.pipeline.work import Work
 
     return Work(catalogue, settings, progress).run(roots, sighting, last, same_ground, began)

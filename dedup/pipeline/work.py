@@ -19,8 +19,16 @@ from dedup.pipeline.looking import Sighting
 from dedup.pipeline.matching import Confirmer, Contents, search_pairs
 from dedup.pipeline.places import Progress, program_stamp
 from dedup.pipeline.reading import PASSING, attempt_text, read_photos
-from dedup.pipeline.results import EVERYTHING, LAST_ROOTS, deciding_settings, summary_to_plain
-from dedup.records import IndexQuality, PhotoFile, ScanSummary, Skipped
+from dedup.pipeline.results import (
+    EVERYTHING,
+    LAST_ROOTS,
+    deciding_settings,
+    make_tally,
+    read_skipped,
+    summary_to_plain,
+    tally_to_plain,
+)
+from dedup.records import IndexQuality, PhotoFile, ScanOutcome, ScanSummary, Skipped, Tally
 from dedup.settings import Settings
 
 _PATH: Final = 0
@@ -60,7 +68,7 @@ class Work:
         last: ScanRecord | None,
         same_ground: bool,
         began: float,
-    ) -> ScanSummary:
+    ) -> ScanOutcome:
         """Everything after the crawl.
 
         Parameters
@@ -99,8 +107,7 @@ class Work:
             recipe=RECIPE,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        self._finish(summary, results, late)
-        return summary
+        return ScanOutcome(summary, self._finish(summary, results, late))
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -179,7 +186,7 @@ class Work:
         rows = [row for row in catalogue.known_files() if row[_STATE] == FileState.PHOTO]
         others = (skipped.path for skipped in catalogue.passed_over())
         units = find_units([*(row[_PATH] for row in rows), *others])
-        by_digest = catalogue.contents_by_digest(RECIPE)
+        keys = {content: key for content, key, _ in catalogue.contents_by_digest(RECIPE)}
         scopes = [(LAST_ROOTS, seen)]
         everything = {row[_ID] for row in rows}
         if not everything <= seen:
@@ -188,7 +195,7 @@ class Work:
         late: list[Skipped] = []
         for scope, ids in scopes:
             carriers = [row for row in rows if row[_ID] in ids]
-            contents = Contents([content for content, _ in by_digest], _first_files(carriers))
+            contents = Contents(keys, _first_files(carriers))
             preferences = preferences_of(self.settings, units)
             confirmer = Confirmer(catalogue, engine, contents, preferences.order, self.progress)
             confirmer.confirm_candidates()
@@ -204,7 +211,7 @@ class Work:
                 late = list(confirmer.late.values())
         return results, late
 
-    def _finish(self, summary: ScanSummary, results: Iterable[_Result], late: Sequence[Skipped]) -> None:
+    def _finish(self, summary: ScanSummary, results: Iterable[_Result], late: Sequence[Skipped]) -> Tally:
         """Replace the result of the last scan by this one's, all at once."""
         catalogue = self.catalogue
         passing = any(why.reason in PASSING for _, _, why in catalogue.failures())
@@ -223,7 +230,10 @@ class Work:
                 plain["wider"] |= result.scope == EVERYTHING
             if not plain["wider"]:
                 catalogue.clear_result(EVERYTHING)
+            tally = make_tally(catalogue, read_skipped(catalogue, plain))
+            plain["tally"] = tally_to_plain(tally)
             catalogue.put_scan(basis, plain)
+        return tally
 
     def _store(self, result: _Result) -> None:
         catalogue, scope, grouped = self.catalogue, result.scope, result.grouped
