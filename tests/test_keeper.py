@@ -33,11 +33,6 @@ BETTER_AND_WORSE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "it carries the camera's full record (40 tags; 0002.jpg has 4)",
     ),
     "container": ({"format": "HEIF"}, {}, "it is a HEIF, nearer to the original than JPEG"),
-    "compression": (
-        {"quality": 75},
-        {"quality": 50},
-        "it is less compressed (about quality 75) than 0002.jpg",
-    ),
     "depth": ({"bits": 16}, {}, "it has 16 bits per sample; 0002.jpg has 8"),
     "metadata": (
         {"gps": "1.0, 2.0", "rating": "5"},
@@ -67,7 +62,7 @@ def test_the_rules_stand_in_the_order_of_the_design() -> None:
         names.index("container") < names.index("depth") < names.index("metadata") < names.index("hard links")
     )
     assert names[-3:] == ["age", "path length", "path"]
-    tested = {*BETTER_AND_WORSE, "folder", "generation", "extent", "native size"}
+    tested = {*BETTER_AND_WORSE, "folder", "generation", "extent", "native size", "compression"}
     assert tested == set(names)
 
 
@@ -154,6 +149,20 @@ def test_a_later_save_with_finer_tables_is_worse_not_better() -> None:
     assert _first([original, newer], NO_FACTS) == 1
 
 
+def test_a_border_is_known_by_what_is_left_without_it_whatever_the_frames_say() -> None:
+    original = draw_photo(1, mtime_ns=2 * 10**9)
+    bordered = draw_photo(2, height_px=1440, trim=(0.0, 0.083, 1.0, 0.917), mtime_ns=10**9)
+    inside = (1.0, 0.0, 0.0, 0.0, 1.2, -0.1)
+    # Seen from the bordered one, the original looks like a crop of it.
+    match = draw_match(bordered, original, Relation.EDITED, alignment=inside, direction="left-first")
+    facts = gather_facts([original, bordered], [match])
+    assert facts.generation == {original.digest: 0, bordered.digest: 1}
+    # A real crop of a picture with a dark edge stays one.
+    dark = draw_photo(3, height_px=1440, trim=(0.0, 0.03, 1.0, 1.0), mtime_ns=3 * 10**9)
+    match = draw_match(dark, original, Relation.EDITED, alignment=inside, direction="left-first")
+    assert gather_facts([original, dark], [match]).generation == {dark.digest: 0, original.digest: 1}
+
+
 def test_within_one_generation_the_finer_tables_win() -> None:
     original, coarse, fine = (
         draw_photo(1),
@@ -227,17 +236,22 @@ def test_containers_stand_from_raw_to_what_the_web_makes() -> None:
     formats = [
         {"format": "RAW"},
         {"format": "HEIF"},
-        {"format": "PNG", "lossless": True},
-        {"format": "WEBP", "lossless": True},
         {"format": "JPEG"},
+        {"format": "WEBP", "lossless": True},
         {"format": "JPEG2000"},
         {"format": "GIF", "lossless": True},
         {"format": "WEBP"},
     ]
-    # Same quality figure for all: it is not what is asked here.
-    photos = [draw_photo(20 - place, quality=0, **form) for place, form in enumerate(formats)]
+    photos = [draw_photo(20 - place, **form) for place, form in enumerate(formats)]
     ranked = sorted(photos, key=lambda photo: keeper_key(photo, NO_FACTS))
     assert ranked == photos
+
+
+def test_an_edited_png_does_not_win_over_its_jpeg_original_by_being_lossless() -> None:
+    jpeg = draw_photo(1, mtime_ns=10**9, quality=70)
+    png = draw_photo(2, mtime_ns=2 * 10**9, format="PNG", lossless=True, quality=0)
+    facts = gather_facts([jpeg, png], [draw_match(png, jpeg, Relation.EDITED)])
+    assert _first([jpeg, png], facts) == 1
 
 
 def test_the_jpeg_is_kept_before_its_png_when_it_is_known_to_be_first_and_the_png_otherwise() -> None:

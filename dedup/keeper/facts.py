@@ -27,6 +27,10 @@ BELIEVED_GAIN = 1.5
 """Effective pixels of the later picture over the earlier one's up to which evidence of time is believed; the estimate
 of an enlarged picture is good to a tenth of the side, and a true gain of detail means that the evidence misleads."""
 
+BORDER_SLACK = 1.05
+"""How much larger than the other picture's frame (area) the rest of a bordered one may be. Trimming finds the bars of
+letterboxes, frames and phone screens to within 1 % of the side."""
+
 EXTENT_STEP = 0.985
 """Share of the area from which two frames count as showing the same; alignments are good to half a per cent of it."""
 
@@ -132,10 +136,29 @@ class _Family:
             self._links[left][right] = self._links[right][left] = match
             self._turned.discard((left, right))
             self._turned.add((right, left))
-        if match.direction == "left-first":
-            self._arrows.add((left, right))
-        elif match.direction == "right-first":
-            self._arrows.add((right, left))
+        arrow = self._arrow(left, right, match)
+        if arrow is not None:
+            self._arrows.add(arrow)
+
+    def _arrow(self, left: bytes, right: bytes, match: Match) -> tuple[bytes, bytes] | None:
+        """From the earlier to the later picture, where a pair tells."""
+        a, b = self._contents[left], self._contents[right]
+        frames = _frame_ratio(match)
+        if match.relation is Relation.EDITED and abs(math.log(frames)) > -math.log(EXTENT_STEP):
+            # Whoever shows more has it from a border, if what is left without its border is the other one's frame.
+            outer, inner = ((left, a), (right, b)) if frames > 1 else ((right, b), (left, a))
+            if _trimmed_share(outer[1]) <= BORDER_SLACK * min(frames, 1 / frames):
+                return (inner[0], outer[0])
+        if match.direction != "unknown":
+            return (left, right) if match.direction == "left-first" else (right, left)
+        if (
+            match.relation.is_safe
+            and a.info.lossless != b.info.lossless
+            and "GIF" not in (a.info.format, b.info.format)
+        ):
+            # No trace of the lossy one's compression was found in the lossless one.
+            return (left, right) if a.info.lossless else (right, left)
+        return None
 
     def weigh(self) -> None:
         """Fill the three results, one connected family at a time."""
@@ -178,8 +201,7 @@ class _Family:
     def _extent_step(self, digest: bytes, other: bytes, match: Match, sign: float) -> float:
         """Logarithm of how much more of the scene the right picture shows than the left, borders apart."""
         left, right = (digest, other) if sign > 0 else (other, digest)
-        a, b, _, d, e, _ = match.figures.alignment
-        frames = max(abs(a * e - b * d), 1e-3)
+        frames = _frame_ratio(match)
         # One frame for both: what the trimming of a dark or plain edge finds in either is chance.
         if abs(math.log(frames)) < -math.log(EXTENT_STEP):
             return 0.0
@@ -259,6 +281,12 @@ def _levelled(values: Mapping[bytes, float], step: float) -> dict[bytes, float]:
             top = values[name]
         levelled[name] = top
     return levelled
+
+
+def _frame_ratio(match: Match) -> float:
+    """Area of the scene that the left frame shows over that of the right frame, borders and all."""
+    a, b, _, d, e, _ = match.figures.alignment
+    return min(max(abs(a * e - b * d), 1e-3), 1e3)
 
 
 def _trimmed_share(photo: Photo) -> float:

@@ -17,10 +17,6 @@ RECORD_STEPS = (8, 20)
 """EXIF tags from which a file counts as having some and a full camera record. Cameras and phones write 25 to 60;
 programs that re-save write none to seven (orientation, size, resolution, software, date)."""
 
-QUALITY_CAP = 80
-"""Below this JPEG quality a picture counts as poorer even without evidence of its generation; above it, a finer
-re-save of a coarser original is as likely as the reverse, so that quality says nothing about which one came first."""
-
 GREYSCALE_LEVELS = 3
 """Largest spread between the channels of a cell of a greyscale picture's colour grid; compression adds up to 2."""
 
@@ -128,23 +124,23 @@ def _rank_container(photo: Photo, facts: KeeperFacts) -> float:
 
 
 def _container(info: PictureInfo) -> float:
-    """What cameras write comes first; what the web makes of pictures comes last."""
+    """What cameras write comes first; what the web makes of pictures comes last.
+
+    JPEG and lossless files stand level: which of two proven copies is the other's source is told by traces (see
+    `facts`), and of two edited versions the lossless one is as often the later.
+    """
     if info.format in ("HEIF", "HEIC"):
         return 2
     if info.format in ("WEBP", "AVIF"):
-        return 4 if info.lossless else 8
+        return 4 if info.lossless else 7
     if info.format == "GIF":
-        return 7
-    if info.lossless:
-        return 3
-    return 5 if info.format in ("JPEG", "MPO") else 6
+        return 6
+    return 3 if info.lossless or info.format in ("JPEG", "MPO") else 5
 
 
 def _rank_compression(photo: Photo, facts: KeeperFacts) -> float:
-    quality = photo.info.quality
-    if not quality:
-        return -100
-    return -quality if facts.generation.get(photo.digest, 0) else -(min(quality, QUALITY_CAP) // 10)
+    # Within one later generation only: a finer save of a coarse original is as likely as the reverse.
+    return -(photo.info.quality or 100) if facts.generation.get(photo.digest, 0) else -100
 
 
 def _rank_depth(photo: Photo, facts: KeeperFacts) -> float:  # noqa: ARG001
