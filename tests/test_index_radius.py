@@ -104,10 +104,11 @@ def test_a_thousand_equal_hashes_give_all_their_pairs_in_bounded_blocks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(radius_module, "CHUNK", 5000)
+    monkeypatch.setattr(radius_module, "LEAST_BLOCK", 2000)
     hashes = np.concatenate([np.full(1000, 12345, dtype=np.uint64), drawn_hashes(4000, 6)])
     blocks = [len(rows) for rows, _, _ in radius_pairs(hashes, hashes, 8)]
     assert sum(blocks) >= 1000 * 999 // 2
-    assert max(blocks) <= 5000 + len(hashes)
+    assert max(blocks) <= 2000 + 5000 + len(hashes)
 
 
 def test_no_hashes_and_silly_radii() -> None:

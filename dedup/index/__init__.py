@@ -1,19 +1,30 @@
-"""Photos to candidate pairs: exact within the hash radius, by windows for cut and tilted copies, by annoy
-beyond.
+"""Photos to candidate pairs: exact within the hash radius, by windows for cut and tilted copies, by annoy beyond.
+
+A candidate is never evidence; `confirm` measures it. Call `find_candidates`; what it joins stands in `search`.
 
     table.py       FingerprintTable: what is known of every photo, packed
     radius.py      every pair of 64-bit hashes within a Hamming radius
-    windows.py     hashes of windows of a picture, and likeness through a window
+    windows.py     hashes of windows of a picture
+    likeness.py    how alike two greys are: the gate
     flat.py        pictures without texture
-    search.py      the searches together: `find_candidates`
-
-A candidate is never evidence; `confirm` measures it.
+    neighbours.py  the memory-mapped annoy index, also for asking about one picture
+    by_hash.py, by_window.py, search.py, pairs.py    the searches and what they share
 """
 
 from __future__ import annotations
 
+from dedup.index.neighbours import NeighbourIndex, feature_vectors, self_test
 from dedup.index.radius import radius_pairs
 from dedup.index.search import CandidateSearch, find_candidates
 from dedup.index.table import FingerprintTable, table_from_photos
 
-__all__ = ["CandidateSearch", "FingerprintTable", "find_candidates", "radius_pairs", "table_from_photos"]
+__all__ = [
+    "CandidateSearch",
+    "FingerprintTable",
+    "NeighbourIndex",
+    "feature_vectors",
+    "find_candidates",
+    "radius_pairs",
+    "self_test",
+    "table_from_photos",
+]

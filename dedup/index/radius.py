@@ -34,6 +34,8 @@ MAX_BAND_BITS = 22
 much."""
 CHUNK = 1 << 20
 """Candidates checked at a time; 8 arrays of this length are alive at once, 50 MB."""
+LEAST_BLOCK = 1 << 16
+"""Pairs in a block, but for the last one."""
 _PROBE_COST, _CHECK_COST, _SORT_COST = 4.0, 7.0, 40.0
 """Nanoseconds per probed bucket, checked candidate and sorted hash; only their ratios matter, to choose
 bands."""
@@ -80,14 +82,23 @@ def radius_pairs(queries: Hashes, targets: Hashes, radius: int, *, new_from: int
     """
     if not 0 <= radius < HASH_BITS:
         raise ValueError(f"a radius of {radius} bits; it must be within 0 and {HASH_BITS - 1}")
+    within = queries is targets
     asked = len(queries) - new_from
     if asked <= 0 or not len(targets):
         return
-    within = queries is targets
     if asked * len(targets) < 1 << 22:
         yield from _compare_all(queries, targets, radius, new_from, within)
-        return
-    bands = _plan_bands(asked, len(targets), radius)
+    elif not within and asked > len(targets):
+        # Probing costs by the query, sorting into buckets hardly: the fewer ask.
+        for found, rows, bits in _in_fewer_blocks(_search(targets, queries[new_from:], radius, 0, False)):
+            yield rows + new_from, found, bits
+    else:
+        yield from _in_fewer_blocks(_search(queries, targets, radius, new_from, within))
+
+
+def _search(queries: Hashes, targets: Hashes, radius: int, new_from: int, within: bool) -> Iterator[Block]:
+    """Band by band, as the module says."""
+    bands = _plan_bands(len(queries) - new_from, len(targets), radius)
     for number, band in enumerate(bands):
         buckets = _Buckets(targets, band)
         search = (
@@ -100,6 +111,25 @@ def radius_pairs(queries: Hashes, targets: Hashes, radius: int, *, new_from: int
                     kept &= found != rows if new_from == 0 else found < rows
                 if kept.any():
                     yield _as_block(rows[kept], found[kept], bits[kept], within)
+
+
+def _in_fewer_blocks(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The same pairs in larger blocks: what a caller does with a block costs by the block, too."""
+    held: list[Block] = []
+    count = 0
+    for block in blocks:
+        held.append(block)
+        count += len(block[0])
+        if count >= LEAST_BLOCK:
+            yield _joined(held)
+            held, count = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(blocks: list[Block]) -> Block:
+    rows, found, bits = zip(*blocks, strict=True)
+    return np.concatenate(rows), np.concatenate(found), np.concatenate(bits)
 
 
 def _compare_all(

@@ -26,10 +26,6 @@ Window = tuple[float, float, float, float]
 WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
 GREY_PX = 64
 HASH_SIDE = 8
-LIKENESS_SIDE = 12
-"""Frequencies, each way, that `signatures` keeps: 8 leave one pair of different photos in a thousand alike
-by 0.69, 12 by 0.57."""
-
 _PLACES = ((0.975, 3), (0.95, 3), (0.9, 5), (0.85, 5))
 """Side of a window and places along each axis: neighbours are never further apart than 4 % of the picture.
 With them the least distance of crops that keep 98, 95, 90, 80 and 70 % of the area is at most 10 bits (60
@@ -41,7 +37,7 @@ shape that has no empty corner, as a straighten tool cuts it."""
 
 
 def _upright_windows() -> list[Window]:
-    found: list[Window] = []
+    found = [WHOLE]
     for side, places in _PLACES:
         starts = np.linspace(0.0, 1.0 - side, places).tolist()
         found += [(x, y, x + side, y + side) for y in starts for x in starts]
@@ -49,8 +45,7 @@ def _upright_windows() -> list[Window]:
 
 
 UPRIGHT = np.array(_upright_windows())
-"""(u, 4): the upright windows (x0, y0, x1, y1) that are asked for each picture; the whole is not among
-them."""
+"""(u, 4): the upright windows (x0, y0, x1, y1) that are asked for each picture; the whole first."""
 
 WINDOW_COUNT = len(UPRIGHT) + len(ANGLES)
 
@@ -77,7 +72,7 @@ CELLS = 4 * HASH_SIDE
 
 
 @lru_cache(maxsize=8)
-def _cosines(side: int) -> Floats:
+def cosines(side: int) -> Floats:
     """(side, 32): the orthonormal DCT-II."""
     frequency, place = np.arange(side)[:, None], np.arange(CELLS)[None, :]
     cosines = np.cos(np.pi * frequency * (2 * place + 1) / (2 * CELLS)) * np.sqrt(2.0 / CELLS)
@@ -93,7 +88,7 @@ def _axis(start: float, end: float, side: int) -> Floats:
     overlap = np.minimum(edges[1:, None], pixels + 1.0) - np.maximum(edges[:-1, None], pixels)
     area = np.clip(overlap, 0.0, None)
     area /= area.sum(axis=1, keepdims=True)
-    return np.asarray(_cosines(side) @ area, dtype=np.float32)
+    return np.asarray(cosines(side) @ area, dtype=np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -112,13 +107,14 @@ _ASPECT_STEP = 0.25
 pixel of the grey, and a library has about four classes, which cost 70 ms each to prepare."""
 
 
-def _aspect_class(aspects: NDArray[np.floating]) -> NDArray[np.int64]:
+def aspect_class(aspects: NDArray[np.floating]) -> NDArray[np.int64]:
+    """(n,): which class of aspects each one falls into."""
     steps = np.log(np.clip(aspects.astype(np.float64), 0.4, 2.5)) / _ASPECT_STEP
     return np.rint(steps).astype(np.int64)
 
 
 @lru_cache(maxsize=256)
-def _cells(aspect_class: int, angle: float) -> sparse.csr_array:
+def turned_cells(aspect_class: int, angle: float) -> sparse.csr_array:
     """(1024, 4096): the 32 x 32 cells of the turned window, row by row, as sums of pixels of the grey."""
     aspect = float(np.exp(aspect_class * _ASPECT_STEP))
     half = float(_straightened_side(np.array([aspect]), angle)[0]) / 2
@@ -144,9 +140,9 @@ def _cells(aspect_class: int, angle: float) -> sparse.csr_array:
 @lru_cache(maxsize=256)
 def _turned(aspect_class: int, angle: float) -> Floats:
     """(64, 4096): hash coefficients of the turned window, straight from the pixels of the grey."""
-    cosines = _cosines(HASH_SIDE)
-    both = np.einsum("vr,uc->vurc", cosines, cosines).reshape(HASH_SIDE * HASH_SIDE, CELLS * CELLS)
-    return np.asarray((_cells(aspect_class, angle).T @ both.T).T, dtype=np.float32)
+    basis = cosines(HASH_SIDE)
+    both = np.einsum("vr,uc->vurc", basis, basis).reshape(HASH_SIDE * HASH_SIDE, CELLS * CELLS)
+    return np.asarray((turned_cells(aspect_class, angle).T @ both.T).T, dtype=np.float32)
 
 
 def window_hashes(greys: Greys, aspects: NDArray[np.floating]) -> NDArray[np.uint64]:
@@ -169,17 +165,20 @@ def window_hashes(greys: Greys, aspects: NDArray[np.floating]) -> NDArray[np.uin
     hashes = np.empty((len(greys), WINDOW_COUNT), dtype=np.uint64)
     for at in range(0, len(greys), 256):
         part = greys[at : at + 256].astype(np.float32)
-        both = np.matmul(matrix, part @ matrix.T).reshape(len(part), cuts, HASH_SIDE, cuts, HASH_SIDE)
+        # Two products of plain matrices: one small product per picture would keep BLAS threads waiting.
+        cut_across = (part.reshape(-1, GREY_PX) @ matrix.T).reshape(len(part), GREY_PX, -1)
+        cut_both: Floats = cut_across.transpose(0, 2, 1).reshape(-1, GREY_PX) @ matrix.T
+        both = cut_both.reshape(len(part), cuts, HASH_SIDE, cuts, HASH_SIDE)
         hashes[at : at + 256, : len(UPRIGHT)] = _median_bits(
-            both[:, down, :, across, :].transpose(1, 0, 2, 3)
+            both[:, across, :, down, :].transpose(1, 0, 3, 2)
         )
-    classes = _aspect_class(aspects)
+    classes = aspect_class(aspects)
     for kind in np.unique(classes):
         rows = np.flatnonzero(classes == kind)
         turns = np.concatenate([_turned(int(kind), angle) for angle in ANGLES])
         for at in range(0, len(rows), 1024):
             some = rows[at : at + 1024]
-            turned = greys[some].reshape(len(some), -1).astype(np.float32) @ turns.T
+            turned: Floats = greys[some].reshape(len(some), -1).astype(np.float32) @ turns.T
             hashes[some, len(UPRIGHT) :] = _median_bits(
                 turned.reshape(len(some), len(ANGLES), HASH_SIDE, HASH_SIDE)
             )
@@ -188,10 +187,11 @@ def window_hashes(greys: Greys, aspects: NDArray[np.floating]) -> NDArray[np.uin
 
 def hashes_through(greys: Greys, windows: NDArray[np.floating]) -> NDArray[np.uint64]:
     """(n,) uint64: pHash of one window for each picture."""
-    return _median_bits(_coefficients(greys, windows, HASH_SIDE))
+    return _median_bits(coefficients(greys, windows, HASH_SIDE))
 
 
-def _coefficients(greys: Greys, windows: NDArray[np.floating], side: int) -> Floats:
+def coefficients(greys: Greys, windows: NDArray[np.floating], side: int) -> Floats:
+    """(n, side, side): the lowest frequencies of each picture through its window."""
     found = np.empty((len(greys), side, side), dtype=np.float32)
     distinct, which = np.unique(np.round(windows.astype(np.float64), 4), axis=0, return_inverse=True)
     for number, (x0, y0, x1, y1) in enumerate(distinct):
@@ -207,69 +207,3 @@ def _median_bits(coefficients: Floats) -> NDArray[np.uint64]:
     median = (parted[..., 31] + parted[..., 32]) * np.float32(0.5)
     packed = np.packbits(flat > median[..., None], axis=-1)
     return packed.view(">u8")[..., 0].astype(np.uint64)
-
-
-# ---- likeness ----------------------------------------------------------------------------------------------
-
-
-_LEAST_LENGTH = 0.5
-"""Below this, what is left of a picture of one colour is the rounding of float32."""
-
-
-@lru_cache(maxsize=1)
-def _emphasis() -> Floats:
-    """Weight of each coefficient: its frequency, because the spectrum of photos falls with it, and none for
-    the mean."""
-    u, v = np.indices((LIKENESS_SIDE, LIKENESS_SIDE))
-    weight = np.sqrt(1.0 + u * u + v * v)
-    weight[0, 0] = 0.0
-    return weight.astype(np.float32)
-
-
-def signatures(greys: Greys, windows: NDArray[np.floating] | None = None) -> Floats:
-    """What a picture looks like through its window, so that a dot product of two is their correlation.
-
-    Parameters
-    ----------
-    greys : (n, 64, 64) uint8
-    windows : (n, 4), optional
-        The whole pictures without it.
-
-    Returns
-    -------
-    (n, 12, 12) float32
-        Low frequencies without the mean, weighted, of unit length; all zero for a picture of one colour.
-    """
-    if windows is None:
-        windows = np.tile(np.array(WHOLE), (len(greys), 1))
-    return _unit(_coefficients(greys, windows, LIKENESS_SIDE))
-
-
-def turned_signatures(greys: Greys, aspects: NDArray[np.floating], angles: NDArray[np.floating]) -> Floats:
-    """As `signatures`, through the turned window of each angle."""
-    found = np.empty((len(greys), LIKENESS_SIDE, LIKENESS_SIDE), dtype=np.float32)
-    classes, cosines = _aspect_class(aspects), _cosines(LIKENESS_SIDE)
-    for kind, angle in sorted(set(zip(classes.tolist(), angles.tolist(), strict=True))):
-        rows = np.flatnonzero((classes == kind) & (angles == angle))
-        pixels = greys[rows].reshape(len(rows), -1).astype(np.float32)
-        cells = np.asarray(_cells(kind, angle) @ pixels.T).T.reshape(len(rows), CELLS, CELLS)
-        found[rows] = np.matmul(cosines, cells @ cosines.T)
-    return _unit(found)
-
-
-def _unit(found: Floats) -> Floats:
-    found = found * _emphasis()
-    length = np.sqrt(np.square(found).sum(axis=(1, 2), keepdims=True))
-    return np.asarray(np.divide(found, length, out=np.zeros_like(found), where=length > _LEAST_LENGTH))
-
-
-def reorient_greys(greys: Greys, orientations: NDArray[np.integer]) -> Greys:
-    """(n, 64, 64): each grey under its orientation (as in `Fingerprint`)."""
-    turned = greys.copy()
-    transposed = orientations >= 4
-    turned[transposed] = greys[transposed].transpose(0, 2, 1)
-    across = np.isin(orientations, (1, 2, 5, 6))
-    turned[across] = turned[across][:, :, ::-1]
-    down = np.isin(orientations, (2, 3, 6, 7))
-    turned[down] = turned[down][:, ::-1]
-    return turned
