@@ -53,7 +53,7 @@ def main() -> None:
 
     settings = Settings(jobs=jobs, db=os.environ["DEDUP_DB"])
     if html == "-":
-        summary = pipeline.scan_folders([root], settings, progress)
+        summary = pipeline.scan_folders([root], settings, progress).summary
     else:
         report = pipeline.scan_library([root], settings, progress)
         pipeline.write_html(report, settings, html, progress)

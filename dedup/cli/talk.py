@@ -1,0 +1,227 @@
+"""What reaches the terminal: results on stdout, talk and progress on stderr, bars only where someone watches.
+
+Promises: a path goes out byte for byte in results that programs read, and without control characters in sentences that
+people read; nothing is said on stderr with `--quiet` but errors. Does not: decide what to say.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
+from typing import Any, Self, TextIO
+
+from dedup.report.text import printable
+
+LINE_EVERY_S = 30.0
+"""Between two lines about one stage in a log; often enough to see that it lives, rare enough to read."""
+
+_UNITS = {
+    "crawl": "files",
+    "hash": "photos",
+    "search": "pairs",
+    "confirm": "pairs",
+    "group": "groups",
+    "pictures": "groups",
+}
+
+
+class Interrupted(BaseException):
+    """INT, TERM or HUP arrived; passes through everything that only catches `Exception`, closing what is open."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+_arrived: list[int] = []
+
+
+def stop_soon(number: int, _frame: FrameType | None) -> None:
+    """Signal handler: leave what is being done.
+
+    Python drops an exception that comes up inside a destructor or a callback of `fork`, wherever the signal
+    happens to arrive; hence the note, which the next step of progress reads.
+    """
+    _arrived.append(number)
+    raise Interrupted(number)
+
+
+def hush_interruptions(unraisable: sys.UnraisableHookArgs) -> None:
+    """Python's hook for exceptions that it drops: it need not tell of those that `stop_soon` raised."""
+    if not isinstance(unraisable.exc_value, Interrupted):
+        sys.__unraisablehook__(unraisable)
+
+
+class ReaderGone(Exception):
+    """Whoever read our stdout has had enough, as `head` does."""
+
+
+@contextmanager
+def results() -> Iterator[TextIO]:
+    """Stdout for results: UTF-8, and undecodable bytes of file names as they are on disk."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        # What is left in the buffer would complain once more when the interpreter flushes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ReaderGone from error
+
+
+def put(text: str) -> None:
+    """Write a result to stdout."""
+    with results() as out:
+        out.write(text)
+
+
+def _tell(words: str) -> None:
+    """Write to stderr. If nobody reads it, a closed terminal for example, the work goes on."""
+    with suppress(OSError):
+        print("\n".join(printable(line) for line in words.split("\n")), file=sys.stderr, flush=True)
+
+
+class Talk:
+    """Says things on stderr, as much as was asked for."""
+
+    def __init__(self, quiet: bool = False, verbose: bool = False, bars: bool = True) -> None:
+        self.quiet = quiet
+        self.verbose = verbose
+        self.bars = bars
+
+    def say(self, words: str) -> None:
+        """Something the user should read."""
+        if not self.quiet:
+            _tell(words)
+
+    def detail(self, words: str) -> None:
+        """Something for `--verbose`."""
+        if self.verbose:
+            self.say(words)
+
+    def complain(self, words: str) -> None:
+        """An error, which is said always."""
+        _tell(f"dedup: {words}")
+
+    def progress(self) -> Progress:
+        """What the pipeline calls as it goes on: bars on a terminal, lines in a log, nothing if not wanted."""
+        if self.quiet or not self.bars:
+            return Progress()
+        return Bars() if sys.stderr.isatty() else Lines()
+
+
+class Progress:
+    """Takes `progress(stage, done, total)`; shows nothing."""
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """`done` of `total` in this stage; the total is None while it is not known."""
+        if _arrived:
+            raise Interrupted(_arrived[0])
+        self.show(stage, done, total)
+
+    def show(self, stage: str, done: int, total: int | None) -> None:
+        """Let a person see it."""
+
+    def close(self) -> None:
+        """Leave the terminal as it should be for the next line."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Bars(Progress):
+    """A tqdm bar per stage, with rate and time left."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+
+    def show(self, stage: str, done: int, total: int | None) -> None:
+        """See `Progress`."""
+        if stage != self._stage:
+            self.close()
+            self._stage, self._bar = stage, self._open(stage, total)
+        bar = self._bar
+        if total is not None and bar.total is None and done < total:
+            bar.total = total
+            bar.bar_format = _format(total, bar.unit)
+        bar.update(done - bar.n)
+
+    def _open(self, stage: str, total: int | None) -> Any:
+        from tqdm import tqdm
+
+        # Worker processes are forked from here, and a fork with a second thread about is not safe: no watching
+        # thread, and a lock of threads rather than of processes.
+        tqdm.monitor_interval = 0
+        tqdm.set_lock(threading.RLock())
+        unit = f" {_UNITS.get(stage, 'steps')}"
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 on a terminal that does not say
+        return tqdm(
+            desc=f"{stage:<9}",
+            total=total,
+            unit=unit,
+            bar_format=_format(total, unit),
+            file=sys.stderr,
+            dynamic_ncols=bool(columns),
+            ncols=None if columns else 80,
+            nrows=None if columns else 24,
+        )
+
+    def close(self) -> None:
+        """End the bar, full or not."""
+        if self._bar is not None:
+            self._bar.close()
+        self._stage, self._bar = "", None
+
+
+def _format(total: int | None, unit: str) -> str:
+    if not total:
+        return f"{{desc}} {{n:,}}{unit} [{{elapsed}}, {{rate_noinv_fmt}}]"
+    return "{desc} {percentage:3.0f}%|{bar}| {n:,}/{total:,} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+
+
+class Lines(Progress):
+    """A line when a stage is over, and every half minute while it is not."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._done = 0
+        self._total: int | None = None
+        self._begun_s = self._last_s = 0.0
+
+    def show(self, stage: str, done: int, total: int | None) -> None:
+        """See `Progress`."""
+        if stage != self._stage:
+            self.close()
+            self._stage, self._begun_s = stage, time.monotonic()
+            self._last_s = self._begun_s
+        self._done, self._total = done, total
+        if self._last_s + LINE_EVERY_S < time.monotonic():
+            self._last_s = time.monotonic()
+            of = f" of {total:,}" if total else ""
+            self._write(f"{done:,}{of} {_UNITS.get(stage, 'steps')} so far")
+
+    def close(self) -> None:
+        """Say how the stage ended."""
+        if self._stage:
+            seconds = time.monotonic() - self._begun_s
+            unfinished = (
+                f" of {self._total:,}" if self._total is not None and self._done < self._total else ""
+            )
+            self._write(f"{self._done:,}{unfinished} {_UNITS.get(self._stage, 'steps')}, {seconds:.1f} s")
+        self._stage = ""
+
+    def _write(self, words: str) -> None:
+        _tell(f"{self._stage:<9} {words}")
