@@ -259,6 +259,40 @@ def test_names_come_out_as_they_are_on_disk(desk: Desk) -> None:
     assert "\x1b" not in text
 
 
+def test_stats_counts_what_is_in_the_catalogue(scanned: Desk) -> None:
+    out, _ = scanned.type("stats")
+    assert "photos       4 in " in out
+    assert "1 same bytes" in out
+    numbers = json.loads(scanned.type("stats", "--json")[0])
+    assert numbers["schema"] == 1
+    assert numbers["formats"] == {"JPEG": 3, "PNG": 1}
+
+
+def test_doctor_finds_a_sound_installation_and_a_torn_catalogue(scanned: Desk) -> None:
+    out, _ = scanned.type("doctor")
+    assert "annoy" in out
+    assert "HEIC" in out
+    (scanned.home / "torn.db").write_bytes(b"SQLite format 3\0" + bytes(5000))
+    findings = json.loads(scanned.type("--db", "torn.db", "doctor", "--json", code=3)[0])["findings"]
+    assert [finding["name"] for finding in findings if finding["state"] == "wrong"] == ["catalogue"]
+
+
+def test_export_writes_a_row_for_each_photo(scanned: Desk, tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(scanned.type("export")[0])))
+    assert {Path(row["path"]).name for row in rows} == {
+        "sea.jpg",
+        "sea again.jpg",
+        "sea small.jpg",
+        "wood.png",
+    }
+    lines = scanned.type("export", "--format", "jsonl")[0].splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [row["path"] for row in rows]
+    _, err = scanned.type("export", "-o", str(tmp_path / "photos.jsonl"))
+    assert "4 photos written to" in err
+    assert (tmp_path / "photos.jsonl").read_text().splitlines() == lines
+    assert "there is no folder" in scanned.type("export", "-o", "no/such/x.csv", code=2)[1]
+
+
 # ---- trouble -------------------------------------------------------------------------------------------------------
 
 
