@@ -167,7 +167,10 @@ def measure_rescan(count: int, rounds: int) -> list[Row]:
         begun = time.monotonic()
         files = sum(1 for _ in walk(root))
         bare.append(time.monotonic() - begun)
-        again.append(scan(root, db)["wall_s"])
+        begun = time.monotonic()
+        command = [sys.executable, "-m", "dedup", "--quiet", "--db", db, "scan", root]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        again.append(time.monotonic() - begun)
     ours, theirs = statistics.median(again), statistics.median(bare)
     peak = first["peak_bytes"] / 1e6
     return [

@@ -66,7 +66,8 @@ def make_library(photos: Path, folder: Path, count: int) -> Library:
         If the folder does not hold enough photos.
     """
     library = Library(folder / f"library-{count}")
-    if (library.root / "complete").exists():
+    complete = folder / f"library-{count}.complete"
+    if complete.exists():
         return library
     shutil.rmtree(library.root, ignore_errors=True)
     sources = sorted(str(path) for path in photos.rglob("*") if _is_useful(path))
@@ -88,7 +89,7 @@ def make_library(photos: Path, folder: Path, count: int) -> Library:
         ]
         for _ in pool.map(_make_piece, jobs, chunksize=4):
             pass
-    (library.root / "complete").touch()
+    complete.touch()
     return library
 
 
@@ -143,7 +144,8 @@ def _grain(size: tuple[int, int], seed: int) -> Image.Image:
 def make_tiny(folder: Path, count: int) -> Path:
     """Very many different JPEGs of 64 x 64 pixels, 1,000 to a folder: what matters is their number."""
     root = folder / f"tiny-{count}"
-    if (root / "complete").exists():
+    complete = folder / f"tiny-{count}.complete"
+    if complete.exists():
         return root
     shutil.rmtree(root, ignore_errors=True)
     print(f"making {count:,} tiny photos, once ...")
@@ -153,7 +155,7 @@ def make_tiny(folder: Path, count: int) -> Path:
                 _make_tiny, [(str(root), start, min(start + 1000, count)) for start in range(0, count, 1000)]
             )
         )
-    (root / "complete").touch()
+    complete.touch()
     return root
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -29,6 +28,12 @@ def cpu_s() -> float:
                 continue
             total += (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
     return total
+
+
+def peak_bytes() -> int:
+    """Most memory this process ever held. `getrusage` would also count what its parent held when it forked."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def main() -> None:
@@ -62,7 +67,7 @@ def main() -> None:
     json.dump(
         {
             "stages": stages,
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_bytes": peak_bytes(),
             "photos": summary.photos,
             "read": summary.read,
             "confirmed": summary.confirmed,
