@@ -23,7 +23,7 @@ run: given-DIR $(VENV)/ready  ## DIR=FOLDER  find the duplicates in FOLDER and w
 	echo "Done, but some photos could not be read; they are listed at the end of the report."; }
 
 test: $(VENV)/ready-dev  ## ruff, mypy and all tests
-	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff check --quiet --output-format concise .
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy --no-error-summary
 	@$(VENV)/bin/python -m pytest -n 2 --ignore tests/truth

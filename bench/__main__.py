@@ -168,7 +168,7 @@ def measure_rescan(count: int, rounds: int) -> list[Row]:
         files = sum(1 for _ in walk(root))
         bare.append(time.monotonic() - begun)
         begun = time.monotonic()
-        command = [sys.executable, "-m", "dedup", "--quiet", "--db", db, "scan", root]
+        command = [sys.executable, "-m", "dedup", "--quiet", "--db", str(db), "scan", str(root)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         again.append(time.monotonic() - begun)
     ours, theirs = statistics.median(again), statistics.median(bare)
