@@ -34,6 +34,8 @@ GATE_CORRELATION = 0.5
 """Registered 64 px greys: edits reach 0.71 (a place of 15 % repainted), so no edit is lost by a wide margin."""
 SETTLED_CORRELATION = 0.985
 """A start that registers this well needs no further starts."""
+CLUSTER_GAP = 0.03
+"""Traces both ways are told apart from this difference of grid distances."""
 COPY_CELL_LEVELS = 12
 """Largest difference of a cell of the 8 x 8 colour grid that a copy of the same frame reaches."""
 INVERSE = {6: 8, 8: 6}
@@ -64,11 +66,14 @@ class PairMeasurer:
         CannotLoad
             If one of them cannot be decoded in full.
         """
-        asked = _orient(left, hypotheses)
-        upright = [pair for pair in asked if pair[0] == 1]
-        found = self._match_frames(left, right, hypotheses) if upright or not asked else None
-        if found is not None:
-            return found
+        asked = _orient(left, right, hypotheses)
+        for orientation in dict.fromkeys(turned for turned, _ in asked):
+            if orientation == 1:
+                found = self._match_frames(left, right, hypotheses)
+            else:
+                found = self._match_turned(left, right, orientation, hypotheses)
+            if found is not None:
+                return found
         best = self._register(left, right, asked)
         if best is None:
             return None
@@ -128,6 +133,33 @@ class PairMeasurer:
                 a, b, Relation.EDITED, _Measured(difference, IDENTITY, 1, 1.0), changes, hypotheses
             )
         return self._safe_match(a, b, difference, hypotheses, changes)
+
+    def _match_turned(
+        self, left: Photo, right: Photo, orientation: int, hypotheses: Sequence[CandidatePair]
+    ) -> Match | None:
+        """A copy that was turned or mirrored and is the same picture otherwise: edited, and told by full pixels."""
+        sizes = (left.info.width_px, left.info.height_px), (right.info.width_px, right.info.height_px)
+        turned_size = sizes[1][::-1] if orientation >= 5 else sizes[1]
+        if _is_flat(left, right) or not is_same_frame(sizes[0], turned_size):
+            return None
+        greys = grey64(left, 1), grey64(right, orientation)
+        if alignment.correlation(*greys, np.ones((64, 64), np.float32)) < GATE_CORRELATION:
+            return None
+        a = self.loader.load(left)
+        b = self.loader.load(right, keep=left.id)
+        if b.full.alpha is not None or a.full.frames_digest != b.full.frames_digest:
+            return None
+        pixels = np.ascontiguousarray(turn(b.full.rgb, orientation))
+        difference = _copy_difference(a.full.rgb, pixels, None)
+        change = words.turn_change(orientation)
+        if difference is None or change is None:
+            return None
+        ratio = b.size[0] * b.size[1] / (a.size[0] * a.size[1])
+        changes = [change, *words.resize_changes(float(np.sqrt(ratio)))]
+        spread = max(difference.spread_levels, 1e-3)
+        likeness = max(-1.0, 1 - 0.5 * (difference.rms_levels / spread) ** 2)
+        measured = _Measured(difference, IDENTITY, orientation, likeness)
+        return self._build(a, b, Relation.EDITED, measured, changes, hypotheses)
 
     def _safe_match(
         self,
@@ -247,7 +279,7 @@ class PairMeasurer:
         for change in words.file_changes(left, right):
             if change.kind not in {known.kind for known in changes}:
                 changes.append(change)
-        direction = self._direction(a, b, kind, changes)
+        direction = self._direction(a, b, kind, changes, measured.orientation)
         difference, matrix = measured.difference, measured.matrix
         oriented = (b.size[1], b.size[0]) if measured.orientation >= 5 else b.size
         figures = Figures(
@@ -277,18 +309,30 @@ class PairMeasurer:
             direction=direction,
         )
 
-    def _direction(self, a: Loaded, b: Loaded, kind: Relation, changes: Sequence[Change]) -> Direction:
+    def _direction(
+        self, a: Loaded, b: Loaded, kind: Relation, changes: Sequence[Change], orientation: int
+    ) -> Direction:
         if kind is Relation.SIMILAR:
             return "unknown"
         if kind is Relation.EDITED:
-            return _direction_of_edit(changes)
+            told = _direction_of_edit(changes)
+            if told != "unknown":
+                return told
+            # A turn, or paint in one place, leaves the traces of compression elsewhere.
+            from_left, from_right = (
+                _descent(a, b, orientation),
+                _descent(b, a, INVERSE.get(orientation, orientation)),
+            )
+            if min(from_left, from_right) <= CLUSTERED and abs(from_left - from_right) >= CLUSTER_GAP:
+                return "left-first" if from_left < from_right else "right-first"
+            return "unknown"
         return self._direction_of_copy(a, b)
 
     def _direction_of_copy(self, a: Loaded, b: Loaded) -> Direction:
         """From traces of one's compression in the other, then from what cannot be undone: size, depth, loss."""
-        from_left, from_right = _descent(a, b), _descent(b, a)
+        from_left, from_right = _descent(a, b, 1), _descent(b, a, 1)
         smaller, larger = (a, b) if a.size[0] * a.size[1] < b.size[0] * b.size[1] else (b, a)
-        if min(from_left, from_right) <= CLUSTERED and abs(from_left - from_right) >= 0.03:
+        if min(from_left, from_right) <= CLUSTERED and abs(from_left - from_right) >= CLUSTER_GAP:
             first = a if from_left < from_right else b
             if a.size != b.size:
                 if first is not smaller:
@@ -328,10 +372,11 @@ class _Measured:
         return self.likeness.size_px if self.likeness else (0, 0)
 
 
-def _orient(left: Photo, hypotheses: Sequence[CandidatePair]) -> list[tuple[int, Map]]:
+def _orient(left: Photo, right: Photo, hypotheses: Sequence[CandidatePair]) -> list[tuple[int, Map]]:
     """EXIF orientation of the right picture (1 to 8) and starting map of each hypothesis, nearest first.
 
-    A pair is stored with the smaller id on its left; seen from the other side, the turn is undone instead.
+    A pair is stored with the smaller id on its left; seen from the other side, the turn is undone instead. Last comes the
+    orientation under which the greys agree best, for pairs that were found through others.
     """
     found = []
     for pair in sorted(hypotheses, key=lambda pair: (pair.distance_bits, pair.orientation)):
@@ -340,7 +385,13 @@ def _orient(left: Photo, hypotheses: Sequence[CandidatePair]) -> list[tuple[int,
         if pair.left != left.id:
             matrix = _undo(matrix, orientation)
             orientation = INVERSE.get(orientation, orientation)
-        found.append((orientation, matrix))
+        if pair.source is not Source.DERIVED:
+            found.append((orientation, matrix))
+    template, whole = grey64(left, 1), np.ones((64, 64), np.float32)
+    scores = {o: alignment.correlation(template, grey64(right, o), whole) for o in range(1, 9)}
+    likely = max(scores, key=lambda o: (round(scores[o], 3), -o))
+    if likely not in {orientation for orientation, _ in found}:
+        found.append((likely, IDENTITY))
     return found
 
 
@@ -435,16 +486,17 @@ def _copy_difference(p: Pixels, q: Pixels, alpha: tuple[Pixels, Pixels] | None) 
     return None
 
 
-def _descent(parent: Loaded, child: Loaded) -> float:
+def _descent(parent: Loaded, child: Loaded, orientation: int) -> float:
     """How far the child's cosine weights are from the parent's quantisation steps; 0.25 where that cannot be asked."""
     tables = parent.full.quantisation
     if not tables or parent.full.samples.ndim != 3:
         return 0.25
-    pixels = child.full.rgb
-    if parent.size != child.size:
-        if child.size[0] < parent.size[0]:
+    pixels = turn(child.full.rgb, orientation)
+    size = pixels.shape[1], pixels.shape[0]
+    if parent.size != size:
+        if not is_same_frame(parent.size, size) or size[0] < parent.size[0]:
             return 0.25
-        pixels = resize_to(pixels, parent.size)
+        pixels = resize_to(np.ascontiguousarray(pixels), parent.size)
     return grid_distance(stored_orientation(pixels, parent.full.info.orientation), tables[0])
 
 
