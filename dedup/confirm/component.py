@@ -83,7 +83,7 @@ class _Walk:
                 if not self.measurer.is_promising_copy(hub, self.photos[other]):
                     continue
                 match = self._measure(hub, self.photos[other])
-                if match is not None and match.relation.is_safe and match.direction == "right-first":
+                if match is not None and match.direction == "right-first" and _is_whole(match):
                     earlier = self.photos[other]
                     break
             if earlier is None:
@@ -107,6 +107,14 @@ class _Walk:
         if match is not None:
             self.matches.append(match)
         return match
+
+
+def _is_whole(match: Match) -> bool:
+    """Whether it is a copy, or one that was only turned."""
+    return match.relation.is_safe or {change.kind for change in match.changes} <= _KEEPS_PICTURE
+
+
+_KEEPS_PICTURE = {"turned", "mirrored", "resized", "recompressed", "metadata", "profile", "depth"}
 
 
 def confirm_component(job: ComponentJob) -> ComponentResult:

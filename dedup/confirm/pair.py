@@ -36,8 +36,8 @@ SETTLED_CORRELATION = 0.985
 """A start that registers this well needs no further starts."""
 CLUSTER_GAP = 0.03
 """Traces both ways are told apart from this difference of grid distances."""
-COPY_CELL_LEVELS = 12
-"""Largest difference of a cell of the 8 x 8 colour grid that a copy of the same frame reaches."""
+COPY_MEAN_LEVELS = 3.0
+"""Largest difference of mean colour that a copy of the same frame reaches; an edit of tone moves it further."""
 INVERSE = {6: 8, 8: 6}
 
 
@@ -80,15 +80,15 @@ class PairMeasurer:
         return self._match_registered(left, right, best, hypotheses)
 
     def is_promising_copy(self, left: Photo, right: Photo) -> bool:
-        """Whether the fingerprints leave room for a safe relation, at no cost."""
-        sizes = [(photo.info.width_px, photo.info.height_px) for photo in (left, right)]
-        if not is_same_frame(*sizes):
+        """Whether the fingerprints leave room for a copy, turned or not, at no cost."""
+        size, other = [(photo.info.width_px, photo.info.height_px) for photo in (left, right)]
+        if not (is_same_frame(size, other) or is_same_frame(size, other[::-1])):
             return False
-        gaps = np.abs(
-            np.frombuffer(left.fingerprint.colour, np.uint8).astype(np.int16)
-            - np.frombuffer(right.fingerprint.colour, np.uint8)
-        )
-        return int(gaps.max()) <= COPY_CELL_LEVELS
+        means = [
+            np.frombuffer(photo.fingerprint.colour, np.uint8).reshape(-1, 3).mean(axis=0)
+            for photo in (left, right)
+        ]
+        return float(np.abs(means[0] - means[1]).max()) <= COPY_MEAN_LEVELS
 
     # --- one frame ------------------------------------------------------------------------------------------------
 
