@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from dedup.index import likeness, windows
 from dedup.index.pairs import Found, Library, Rows, SeenPairs, in_chunks
 from dedup.index.radius import radius_pairs
+from dedup.index.window_store import WindowStore, inner_windows
 
 WINDOW_RADIUS_BITS = 12
 """Of crops to 70 % of the area and of straightened pictures, the nearest window is within 10 bits; screen bars and
@@ -29,7 +31,7 @@ SURE_LIKENESS, FAR_LIKENESS = 0.5, 0.6
 """Correlation through the window that a hit needs, within `SURE_BITS` and beyond. On 3,900 files: 19,500 true pairs
 of 19,800 and 180 of 330 others pass the first, 560 true and 200 of 2,600 others the second."""
 TRIES = 3
-"""Windows tried for each pair, nearest first: neighbours overlap, and one of them fits best."""
+"""Windows tried for each pair from either side, nearest first: neighbours overlap, and one of them fits best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,96 +42,99 @@ class _Views:
     windows: NDArray[np.float64]
     hashes: NDArray[np.uint64]
 
-    def take(self, which: Rows) -> _Views:
-        return _Views(self.rows[which], self.windows[which], self.hashes[which])
 
+def window_pairs(library: Library, seen: SeenPairs, folder: Path | None) -> Iterator[Found]:
+    """Search, and add what comes out to `seen`.
 
-def window_pairs(library: Library, seen: SeenPairs) -> Iterator[Found]:
-    """Search, and add what comes out to `seen`."""
+    Parameters
+    ----------
+    library
+    seen
+        Pairs that need not come out again.
+    folder
+        Where window hashes are kept from one search to the next, if anywhere.
+    """
+    store = WindowStore(library, folder)
     rows = library.textured
-    framed, cut = _inside_borders(library, rows)
-    inner = _Views(framed, cut, _hashes_through(library, framed, cut))
+    inner = _inside_borders(library, store, rows)
+    whole = np.tile(np.array(windows.WHOLE), (len(rows), 1))
     shown = _Views(
-        np.concatenate([rows, framed]),
-        np.concatenate([np.tile(np.array(windows.WHOLE), (len(rows), 1)), cut]),
+        np.concatenate([rows, inner.rows]),
+        np.concatenate([whole, inner.windows]),
         np.concatenate([library.table.phash64[rows, 0], inner.hashes]),
     )
-    only_new = shown.take(np.flatnonzero(library.is_new[shown.rows]))
-    for asking in _questions(library, rows, inner):
-        fresh = library.is_new[asking.rows]
-        for which, targets in ((fresh, shown), (~fresh, only_new)):
-            found = _most_alike(library, asking.take(np.flatnonzero(which)), targets, seen)
-            if len(found):
-                yield found
-                seen.add(seen.keys(found.first, found.second))
+    for asking in _questions(store, rows, inner):
+        found = _most_alike(library, asking, shown, seen)
+        if len(found):
+            yield found
+            seen.add(seen.keys(found.first, found.second))
+    store.save()
 
 
-def _inside_borders(library: Library, rows: Rows) -> tuple[Rows, NDArray[np.float64]]:
-    """Rows with a border and their windows without it; where it is on all sides, also without each half of it.
-
-    A letterboxed photo with an even sky at its side loses both: one half is right.
-    """
-    cut = library.table.trim[rows].astype(np.float64)
-    across, down = cut.copy(), cut.copy()
-    across[:, [1, 3]], down[:, [0, 2]] = (0.0, 1.0), (0.0, 1.0)
-    whole = np.array(windows.WHOLE)
-    has_across, has_down = (across != whole).any(axis=1), (down != whole).any(axis=1)
-    any_, both = has_across | has_down, has_across & has_down
-    return (
-        np.concatenate([rows[any_], rows[both], rows[both]]),
-        np.concatenate([cut[any_], across[both], down[both]]),
+def _inside_borders(library: Library, store: WindowStore, rows: Rows) -> _Views:
+    """What photos with borders show inside them: `inner_windows`, each different one."""
+    trim = library.table.trim[rows]
+    framed = rows[(trim != np.array(windows.WHOLE, dtype=np.float32)).any(axis=1)]
+    cut = inner_windows(library.table.trim[framed])
+    hashes = store.inner_of(framed)
+    on_all_sides = (cut[:, 1] != cut[:, 0]).any(axis=1) & (cut[:, 2] != cut[:, 0]).any(axis=1)
+    return _Views(
+        np.concatenate([framed, framed[on_all_sides], framed[on_all_sides]]),
+        np.concatenate([cut[:, 0], cut[on_all_sides, 1], cut[on_all_sides, 2]]),
+        np.concatenate([hashes[:, 0], hashes[on_all_sides, 1], hashes[on_all_sides, 2]]),
     )
 
 
-def _hashes_through(library: Library, rows: Rows, cut: NDArray[np.float64]) -> NDArray[np.uint64]:
-    places = np.arange(len(rows))
-    return in_chunks(places, lambda part: windows.hashes_through(library.greys(rows[part]), cut[part]))
-
-
-def _questions(library: Library, rows: Rows, inner: _Views) -> Iterator[_Views]:
+def _questions(store: WindowStore, rows: Rows, inner: _Views) -> Iterator[_Views]:
     """The views inside borders, then all windows of all pictures, a sixteenth at a time."""
-
-    def hashes_of(part: Rows) -> NDArray[np.uint64]:
-        hashes = windows.window_hashes(library.greys(part), library.table.aspect[part])
-        hashes[:, 0] = library.table.phash64[part, 0]  # exact, where the window is the whole
-        return hashes
-
     yield inner
     step = max(2048, len(rows) // 16)
     numbers = np.arange(windows.WINDOW_COUNT, dtype=np.float64)[:, None]
     for at in range(0, len(rows), step):
         some = rows[at : at + step]
-        hashes = in_chunks(some, hashes_of).reshape(-1)
+        hashes = store.windows_of(some).reshape(-1)
         yield _Views(np.repeat(some, windows.WINDOW_COUNT), np.tile(numbers, (len(some), 1)), hashes)
 
 
-def _most_alike(library: Library, asking: _Views, targets: _Views, seen: SeenPairs) -> Found:
-    """Of all hits, the most alike of each pair, where it is alike enough."""
-    hits = _hits(library, asking, targets, seen)
-    alike = in_chunks(hits, lambda part: _likeness(library, part, asking, targets))
+def _most_alike(library: Library, asking: _Views, shown: _Views, seen: SeenPairs) -> Found:
+    """Of all hits, the most alike of each pair, where it is alike enough.
+
+    Where both pictures of a pair ask, the earlier row has the word: in a search of the new as in one of all.
+    """
+    hits = _nearest_hits(library, asking, shown, seen)
+    alike = in_chunks(hits, lambda part: _likeness(library, part, asking, shown))
     enough = alike >= np.where(hits[:, 1] <= SURE_BITS, SURE_LIKENESS, FAR_LIKENESS)
     hits, alike = hits[enough], alike[enough]
-    hits = hits[np.lexsort((hits[:, 3], hits[:, 2], -alike, hits[:, 0]))]
-    hits = hits[_begins(hits[:, 0])]
-    first, second = asking.rows[hits[:, 2]], targets.rows[hits[:, 3]]
+    first, second = asking.rows[hits[:, 2]], shown.rows[hits[:, 3]]
+    keys = seen.keys(first, second)
+    order = np.lexsort((hits[:, 3], hits[:, 2], -alike, first > second, keys))
+    order = order[_begins(keys[order])]
+    hits, first, second = hits[order], first[order], second[order]
     return Found(
         first,
         second,
         hits[:, 1].astype(np.uint8),
         np.zeros(len(hits), dtype=np.int64),
         _boxes(library, asking.windows[hits[:, 2]], first),
-        targets.windows[hits[:, 3]],
+        shown.windows[hits[:, 3]],
     )
 
 
-def _hits(library: Library, asking: _Views, targets: _Views, seen: SeenPairs) -> NDArray[np.int64]:
-    """(k, 4): pair, bits, question, target of the nearest few hits of each pair that is still open."""
+def _nearest_hits(library: Library, asking: _Views, shown: _Views, seen: SeenPairs) -> NDArray[np.int64]:
+    """(k, 4): direction, bits, question, answer of the nearest few hits of each pair and direction that is open."""
     hits = [np.empty((0, 4), dtype=np.int64)]
-    for query, target, bits in radius_pairs(asking.hashes, targets.hashes, WINDOW_RADIUS_BITS):
-        first, second = asking.rows[query], targets.rows[target]
-        keys = seen.keys(first, second)
-        is_open = (first != second) & ~library.is_settled(first, second) & ~seen.has(keys)
-        hits.append(np.stack([keys, bits.astype(np.int64), query, target], axis=1)[is_open])
+    fresh = library.is_new[asking.rows]
+    everything, only_new = np.arange(len(shown.rows)), np.flatnonzero(library.is_new[shown.rows])
+    for asked, answers in ((np.flatnonzero(fresh), everything), (np.flatnonzero(~fresh), only_new)):
+        for query, target, bits in radius_pairs(
+            asking.hashes[asked], shown.hashes[answers], WINDOW_RADIUS_BITS
+        ):
+            question, answer = asked[query], answers[target]
+            first, second = asking.rows[question], shown.rows[answer]
+            is_open = (first != second) & ~library.is_settled(first, second)
+            is_open &= ~seen.has(seen.keys(first, second))
+            columns = (first << 32 | second, bits.astype(np.int64), question, answer)
+            hits.append(np.stack(columns, axis=1)[is_open])
     found = np.concatenate(hits)
     found = found[np.lexsort((found[:, 3], found[:, 2], found[:, 1], found[:, 0]))]
     begins = np.flatnonzero(_begins(found[:, 0]))
@@ -151,9 +156,9 @@ def _boxes(library: Library, views: NDArray[np.float64], rows: Rows) -> NDArray[
 
 
 def _likeness(
-    library: Library, hits: NDArray[np.int64], asking: _Views, targets: _Views
+    library: Library, hits: NDArray[np.int64], asking: _Views, shown: _Views
 ) -> NDArray[np.float32]:
-    first, second = asking.rows[hits[:, 2]], targets.rows[hits[:, 3]]
+    first, second = asking.rows[hits[:, 2]], shown.rows[hits[:, 3]]
     greys = library.greys(np.concatenate([first, second]))
     views = asking.windows[hits[:, 2]]
     through = likeness.signatures(greys[: len(hits)], _boxes(library, views, first))
@@ -164,5 +169,5 @@ def _likeness(
         through[turned] = likeness.turned_signatures(
             greys[turned], library.table.aspect[first[turned]], angles
         )
-    other = likeness.signatures(greys[len(hits) :], targets.windows[hits[:, 3]])
+    other = likeness.signatures(greys[len(hits) :], shown.windows[hits[:, 3]])
     return np.asarray((through * other).sum(axis=(1, 2)))

@@ -15,6 +15,7 @@ far; some builds return one neighbour, hence the self-test.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.index.table import FingerprintTable
+from dedup.index.table import FingerprintTable, row_keys
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
@@ -118,7 +119,7 @@ class NeighbourIndex:
             without it.
         """
         rows = np.arange(len(table))
-        ids, keys = table.ids, vector_keys(table, rows)
+        ids, keys = table.ids, row_keys(table)
         fallback = self_test()
         if fallback:
             return cls(ids, keys, None, feature_vectors(table, rows), fallback)
@@ -129,10 +130,13 @@ class NeighbourIndex:
         trees.build(TREES, n_jobs=1)
         index = cls(ids, keys, trees, None, "")
         if folder is not None:
-            index._save(folder)
+            # A full or read-only disk costs the next search a build, nothing else.
+            with contextlib.suppress(OSError):
+                index._save(folder)
         return index
 
     def _save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         name = f"neighbours-{_content_digest(self.ids, self.keys)}"
         final = folder / f"{name}.ann"
         temporary = folder / f"{name}.{os.getpid()}.tmp"
@@ -248,19 +252,6 @@ def _run_self_test() -> str:
     return ""
 
 
-def vector_keys(table: FingerprintTable, rows: Rows) -> NDArray[np.uint64]:
-    """(k,) uint64: a digest of what a photo's vector is made of."""
-    words = np.concatenate(
-        [table.phash256[rows, 0], np.ascontiguousarray(table.histogram[rows]).view(np.uint64)], axis=1
-    )
-    # Multiply and shift (Fibonacci hashing), word by word: fast over columns, and only ever compared for equality.
-    key = np.full(len(rows), 0x9E3779B97F4A7C15, dtype=np.uint64)
-    for column in words.T:
-        key = (key ^ column) * np.uint64(0xBF58476D1CE4E5B9)
-        key ^= key >> np.uint64(29)
-    return key
-
-
 def _content_digest(ids: Rows, keys: NDArray[np.uint64]) -> str:
     return hashlib.sha256(VECTOR_RECIPE + ids.tobytes() + keys.tobytes()).hexdigest()[:16]
 
@@ -324,7 +315,7 @@ def _index_for(table: FingerprintTable, folder: Path | None) -> tuple[NeighbourI
         order = np.argsort(table.ids, kind="stable")
         place = np.minimum(np.searchsorted(table.ids, index.ids, sorter=order), len(table) - 1)
         row = order[place]
-        same = (table.ids[row] == index.ids) & (vector_keys(table, row) == index.keys)
+        same = (table.ids[row] == index.ids) & (row_keys(table)[row] == index.keys)
         position_row = np.where(same, row, -1)
         inside = np.zeros(len(table), dtype=bool)
         inside[row[same]] = True

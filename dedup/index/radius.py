@@ -36,9 +36,9 @@ CHUNK = 1 << 20
 """Candidates checked at a time; 8 arrays of this length are alive at once, 50 MB."""
 LEAST_BLOCK = 1 << 16
 """Pairs in a block, but for the last one."""
-_PROBE_COST, _CHECK_COST, _SORT_COST = 4.0, 7.0, 40.0
-"""Nanoseconds per probed bucket, checked candidate and sorted hash; only their ratios matter, to choose
-bands."""
+_PROBE_COST, _CHECK_COST, _SORT_COST, _COMPARE_COST, _CALL_COST = 4.0, 7.0, 40.0, 1.5, 40_000.0
+"""Nanoseconds per probed bucket, checked candidate, sorted hash, plain comparison and round of calls to NumPy; only
+their ratios matter, to choose bands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ def radius_pairs(queries: Hashes, targets: Hashes, radius: int, *, new_from: int
     asked = len(queries) - new_from
     if asked <= 0 or not len(targets):
         return
-    if asked * len(targets) < 1 << 22:
+    few, many = sorted((asked, len(targets)))
+    if asked * len(targets) * _COMPARE_COST < _bands_and_cost(few, many, radius)[1]:
         yield from _compare_all(queries, targets, radius, new_from, within)
     elif not within and asked > len(targets):
         # Probing costs by the query, sorting into buckets hardly: the fewer ask.
@@ -150,18 +151,22 @@ def _compare_all(
 
 
 def _plan_bands(queries: int, targets: int, radius: int) -> tuple[_Band, ...]:
-    """The cheapest bands for so many hashes, if they were random."""
-    best: tuple[float, tuple[_Band, ...]] | None = None
+    return _bands_and_cost(queries, targets, radius)[0]
+
+
+def _bands_and_cost(queries: int, targets: int, radius: int) -> tuple[tuple[_Band, ...], float]:
+    """The cheapest bands for so many hashes, if they were random, and what they cost in nanoseconds."""
+    best: tuple[tuple[_Band, ...], float] = ((), math.inf)
     for count in range(1, radius + 2):
         for width in range(4, min(HASH_BITS // count, MAX_BAND_BITS) + 1):
             flips = [(radius + 1) // count - 1 + (q < (radius + 1) % count) for q in range(count)]
             checks = queries * targets / 2**width
             cost = sum(_probes(width, t) * (queries * _PROBE_COST + checks * _CHECK_COST) for t in flips)
+            cost += sum(_probes(width, t) * _CALL_COST for t in flips)
             cost += count * (2**width * 2.0 + targets * _SORT_COST)
-            if best is None or cost < best[0]:
-                best = (cost, tuple(_Band(q * width, width, t) for q, t in enumerate(flips)))
-    assert best is not None
-    return best[1]
+            if cost < best[1]:
+                best = (tuple(_Band(q * width, width, t) for q, t in enumerate(flips)), cost)
+    return best
 
 
 def _probes(width: int, flips: int) -> int:

@@ -120,7 +120,7 @@ class CandidateSearch:
         for found in by_hash.pairs():
             self._exact += len(found)
             yield from library.as_pairs(found, Source.HASH)
-        for found in window_pairs(library, self._seen):
+        for found in window_pairs(library, self._seen, self._folder):
             yield from library.as_pairs(found, Source.WINDOW)
         for found in self._flat_pairs():
             yield from library.as_pairs(found, Source.FLAT)

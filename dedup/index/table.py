@@ -108,3 +108,29 @@ def _words(parts: list[bytes]) -> NDArray[np.uint64]:
 
 def _bytes(parts: list[bytes]) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(parts), dtype=np.uint8)
+
+
+def row_keys(table: FingerprintTable, *, with_aspect: bool = False) -> NDArray[np.uint64]:
+    """A digest of each row's hash and histogram, to tell whether a row still is the one that went into a file.
+
+    Parameters
+    ----------
+    table
+    with_aspect
+        Take the shape and the borders in, too.
+
+    Returns
+    -------
+    (n,) uint64
+    """
+    parts = [table.phash256[:, 0], np.ascontiguousarray(table.histogram).view(np.uint64)]
+    if with_aspect:
+        parts += [np.ascontiguousarray(table.trim).view(np.uint64)]
+        parts += [table.aspect.view(np.uint32).astype(np.uint64)[:, None]]
+    # Multiply and shift, column by column; only ever compared for equality.
+    key = np.full(len(table), 0x9E3779B97F4A7C15, dtype=np.uint64)
+    for part in parts:
+        for column in part.T:
+            key = (key ^ column) * np.uint64(0xBF58476D1CE4E5B9)
+            key ^= key >> np.uint64(29)
+    return key

@@ -167,8 +167,10 @@ def window_hashes(greys: Greys, aspects: NDArray[np.floating]) -> NDArray[np.uin
         part = greys[at : at + 256].astype(np.float32)
         # Two products of plain matrices: one small product per picture would keep BLAS threads waiting.
         cut_across = (part.reshape(-1, GREY_PX) @ matrix.T).reshape(len(part), GREY_PX, -1)
-        cut_both: Floats = cut_across.transpose(0, 2, 1).reshape(-1, GREY_PX) @ matrix.T
-        both = cut_both.reshape(len(part), cuts, HASH_SIDE, cuts, HASH_SIDE)
+        cut_both = cut_across.transpose(0, 2, 1).reshape(-1, GREY_PX) @ matrix.T
+        both: Floats = cut_both.astype(np.float32, copy=False).reshape(
+            len(part), cuts, HASH_SIDE, cuts, HASH_SIDE
+        )
         hashes[at : at + 256, : len(UPRIGHT)] = _median_bits(
             both[:, across, :, down, :].transpose(1, 0, 3, 2)
         )
