@@ -11,8 +11,8 @@
     words.py      what was done, in words
     loading.py    pictures decoded in full, once
 
-Promises: a safe relation only for pictures that were compared at full pixels, in every part; an edited version named
-apart from a copy, and another moment apart from both. Does not: group, choose or remember.
+Promises: a safe relation only for pictures that were compared at full pixels, in every part; an edited version
+named apart from a copy, and another moment apart from both. Does not: group, choose or remember.
 """
 
 from __future__ import annotations

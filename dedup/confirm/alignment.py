@@ -6,9 +6,10 @@ rendition, and against a part that was painted over.
 Does not: decide anything. A map is found for any two pictures; whether it means something is told by the
 correlation and by what remains afterwards.
 
-Method: Gauss-Newton on an affine map, with gain and offset as further unknowns in each round (forward compositional,
-S. Baker and I. Matthews, Lucas-Kanade 20 years on, IJCV 56(3), 2004, doi:10.1023/B:VISI.0000011205.11775.fd), and Tukey's
-biweight against painted-over parts. We solve gain, offset and motion in one linear system per round.
+Method: Gauss-Newton on an affine map, with gain and offset as further unknowns in each round (forward
+compositional, S. Baker and I. Matthews, Lucas-Kanade 20 years on, IJCV 56(3), 2004,
+doi:10.1023/B:VISI.0000011205.11775.fd), and Tukey's biweight against painted-over parts. We solve gain, offset and
+motion in one linear system per round.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ def warp(
 def coverage(
     matrix: Map, size: tuple[int, int], image_size: tuple[int, int], margin_px: float = 1.0
 ) -> NDArray[np.bool_]:
-    """Which pixels (height, width) of the left frame the right picture covers, `margin_px` of the right picture's pixels inside."""
+    """Which pixels (height, width) of the left frame the right picture covers, `margin_px` of the right picture's
+    pixels inside."""
     w, h = size
     x = (np.arange(w) + 0.5) / w
     y = ((np.arange(h) + 0.5) / h)[:, None]

@@ -26,8 +26,8 @@ class ComponentJob:
 
 @dataclass(frozen=True, slots=True)
 class ComponentResult:
-    """What came of a job. In a match the presumptive keeper is the left one: the photo that stands first in the order, or
-    the one that it was made from, where the pixels tell."""
+    """What came of a job. In a match the presumptive keeper is the left one: the photo that stands first in the
+    order, or the one that it was made from, where the pixels tell."""
 
     matches: tuple[Match, ...]
     inspections: tuple[Inspection, ...]
@@ -75,7 +75,8 @@ class _Walk:
             waiting += self._ordered(self.near[other] - self.settled - asked - set(waiting))
 
     def _origin(self, first: Photo) -> Photo:
-        """The photo that `first` was made from, as far as copies of the same frame tell; `first` itself if none does."""
+        """The photo that `first` was made from, as far as copies of the same frame tell; `first` itself if none
+        does."""
         hub, seen = first, {first.id}
         while True:
             earlier = None
@@ -120,9 +121,9 @@ _KEEPS_PICTURE = {"turned", "mirrored", "resized", "recompressed", "metadata", "
 def confirm_component(job: ComponentJob) -> ComponentResult:
     """Measure the pairs of a component, as many as a grouping needs.
 
-    The first photo of the order (or the one it was made from) is held against all that have a candidate pair with it, and
-    then with what turned out to be a copy or an edited version of it; these are settled. What is left goes on in the
-    same way.
+    The first photo of the order (or the one it was made from) is held against all that have a candidate pair with
+    it, and then with what turned out to be a copy or an edited version of it; these are settled. What is left goes
+    on in the same way.
     """
     loader = Loader()
     measurer = PairMeasurer(loader)

@@ -1,11 +1,13 @@
 """Which of two copies came first, from traces that the earlier one's JPEG compression left in the later one.
 
-A JPEG's pixels are sums of cosines whose weights are whole multiples of its quantisation steps. A picture made from that JPEG
-- saved again finer, as PNG, enlarged - still has weights that cluster at those multiples; a picture from which the JPEG was made has not.
-(Double-compression forensics: Z. Fan and R. de Queiroz, Identification of bitmap compression history, IEEE Trans. Image
-Processing 12(2), 2003, doi:10.1109/TIP.2002.807361. We look at one grid that is known from the other file, not at all of them.)
+A JPEG's pixels are sums of cosines whose weights are whole multiples of its quantisation steps. A picture made from
+that JPEG (saved again finer, as PNG, enlarged) still has weights that cluster at those multiples; a picture from which
+the JPEG was made has not. (Double-compression forensics: Z. Fan and R. de Queiroz, Identification of bitmap compression
+history, IEEE Trans. Image Processing 12(2), 2003, doi:10.1109/TIP.2002.807361. We look at one grid that is known
+from the other file, not at all of them.)
 
-Promises: an answer only where the traces are plain. Does not: look at metadata or dates; that is the keeper's business.
+Promises: an answer only where the traces are plain. Does not: look at metadata or dates; that is the keeper's
+business.
 """
 
 from __future__ import annotations
@@ -24,74 +26,9 @@ CLUSTERED = 0.135
 descendant saved at quality 95, and under 0.135 for one saved at 90 or as lossless."""
 
 _ZIGZAG = np.array(
-    [
-        0,
-        1,
-        8,
-        16,
-        9,
-        2,
-        3,
-        10,
-        17,
-        24,
-        32,
-        25,
-        18,
-        11,
-        4,
-        5,
-        12,
-        19,
-        26,
-        33,
-        40,
-        48,
-        41,
-        34,
-        27,
-        20,
-        13,
-        6,
-        7,
-        14,
-        21,
-        28,
-    ]
-    + [
-        35,
-        42,
-        49,
-        56,
-        57,
-        50,
-        43,
-        36,
-        29,
-        22,
-        15,
-        23,
-        30,
-        37,
-        44,
-        51,
-        58,
-        59,
-        52,
-        45,
-        38,
-        31,
-        39,
-        46,
-        53,
-        60,
-        61,
-        54,
-        47,
-        55,
-    ]
-    + [62, 63]
+    sorted(range(64), key=lambda at: (sum(divmod(at, 8)), at // 8 if sum(divmod(at, 8)) % 2 else -(at // 8)))
 )
+"""Place (row by row) of each step of a table in zigzag order: diagonal by diagonal, each in turn downwards and up."""
 
 
 def grid_distance(pixels: Pixels, table: tuple[int, ...]) -> float:
@@ -107,7 +44,8 @@ def grid_distance(pixels: Pixels, table: tuple[int, ...]) -> float:
     Returns
     -------
     float
-        Mean distance in steps, 0 to 0.5: about 0.25 where there is no trace, also when the table is too fine to leave one.
+        Mean distance in steps, 0 to 0.5: about 0.25 where there is no trace, also when the table is too fine to
+        leave one.
     """
     steps = np.empty(64)
     steps[_ZIGZAG] = table

@@ -1,8 +1,8 @@
 """What remains between two registered pictures once tone and colour are taken out.
 
-Promises: a map of detail that does not agree, its connected places, how far the rest is shifted, and the fitted tone,
-all at a size at which both pictures have detail.
-Does not: decide whether the remainder is an edit or another moment (`relation`).
+Promises: a map of detail that does not agree, its connected places, how far the rest is shifted, and the fitted
+tone, all at a size at which both pictures have detail. Does not: decide whether the remainder is an edit or another
+moment (`relation`).
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Likeness:
     detail_ratio: float
     """Strength of the right picture's fine detail over the left one's, after tone: below 1 it is softer."""
     shift_px: float
-    """Median remaining shift of textured places, in pixels at the size compared; 0 where nothing is textured enough to say."""
+    """Median remaining shift of textured places, in pixels at the size compared; 0 where nothing is textured enough
+    to say."""
     rms_levels: float
     mean_levels: float
     median_levels: float
@@ -279,7 +280,8 @@ def _find_places(
 
 
 def _remaining_shift(x: Floats, y: Floats, rest: NDArray[np.bool_], around: object) -> float:
-    """Median length of the local shift that would explain the difference (Lucas and Kanade 1981), where texture allows to tell."""
+    """Median length of the local shift that would explain the difference (Lucas and Kanade 1981), where texture
+    allows to tell."""
     assert callable(around)
     soft_x, soft_y = ndimage.gaussian_filter(x, 1.0), ndimage.gaussian_filter(y, 1.0)
     gy, gx = np.gradient(soft_x)

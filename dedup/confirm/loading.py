@@ -7,6 +7,7 @@ Does not: keep anything between jobs.
 from __future__ import annotations
 
 import os
+import stat
 from collections import OrderedDict
 from functools import cached_property
 
@@ -42,7 +43,8 @@ class Loaded:
 
     @cached_property
     def small_stored(self) -> Image.Image | None:
-        """As `small`, of the samples as stored, without colour management; None where that is the same or makes no picture."""
+        """As `small`, of the samples as stored, without colour management; None where that is the same or makes no
+        picture."""
         samples = self.full.samples
         if samples.dtype != np.uint8 or self.full.meaning != "RGB" or samples is self.full.rgb:
             return None
@@ -143,10 +145,13 @@ def read_photo(file: PhotoFile) -> FullPicture:
         descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise BadPicture(Reason.UNREADABLE, error.strerror or "cannot be opened") from error
+    found = os.fstat(descriptor)
+    # A folder has a size and a time like any file, but no stream can be made of it.
+    is_same = (found.st_size, found.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
+    if not (is_same and stat.S_ISREG(found.st_mode)):
+        os.close(descriptor)
+        raise BadPicture(Reason.CHANGED, "changed since it was fingerprinted; scan again")
     with os.fdopen(descriptor, "rb") as stream:
-        found = os.fstat(descriptor)
-        if (found.st_size, found.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
-            raise BadPicture(Reason.CHANGED, "changed since it was fingerprinted; scan again")
         try:
             return read_full(stream, file.path)
         except OSError as error:

@@ -375,8 +375,8 @@ class _Measured:
 def _orient(left: Photo, right: Photo, hypotheses: Sequence[CandidatePair]) -> list[tuple[int, Map]]:
     """EXIF orientation of the right picture (1 to 8) and starting map of each hypothesis, nearest first.
 
-    A pair is stored with the smaller id on its left; seen from the other side, the turn is undone instead. Last comes the
-    orientation under which the greys agree best, for pairs that were found through others.
+    A pair is stored with the smaller id on its left; seen from the other side, the turn is undone instead. Last
+    comes the orientation under which the greys agree best, for pairs that were found through others.
     """
     found = []
     for pair in sorted(hypotheses, key=lambda pair: (pair.distance_bits, pair.orientation)):

@@ -1,8 +1,8 @@
 """Two pictures of one frame, pixel against pixel: global RMS, the worst tile, the worst shift of colour.
 
-Promises: every pixel of both takes part, in bands that stay in the processor's cache, in one pass (12 MP: about as long as
-half a decode). Reductions to 1,024 px come out of the same pass, because the mean of a difference is the difference of means.
-Does not: align, or judge.
+Promises: every pixel of both takes part, in bands that stay in the processor's cache, in one pass (12 MP: about as
+long as half a decode). Reductions to 1,024 px come out of the same pass, because the mean of a difference is the
+difference of means. Does not: align, or judge.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
 TILE_PX = 8
-"""Side of the tiles whose mean difference is taken. Small enough that a changed word is most of a tile, large enough that
-the noise of an encoder averages out (see the table in the README's section on accuracy)."""
+"""Side of the tiles whose mean difference is taken. Small enough that a changed word is most of a tile, large
+enough that the noise of an encoder averages out (see the table in the README's section on accuracy)."""
 REDUCED_PX = 1024
 """Longer side of the reduced comparison: there one tile is a fixed share of the picture, whatever its size."""
 LARGE_TILES = 24
@@ -39,10 +39,11 @@ class PixelDifference:
     busy_tile_levels: float
     """99th percentile of the tiles where the worst one was found: the pair's own spread."""
     colour_shift_levels: float
-    """Largest difference of mean colour of a large tile (a 24th of the short side, at least 16 px): re-encoding keeps means, a
-    painted place does not."""
+    """Largest difference of mean colour of a large tile (a 24th of the short side, at least 16 px): re-encoding
+    keeps means, a painted place does not."""
     changed_detail: float
-    """Largest share of detail, 0 to 2, that does not agree in the surroundings of one of the worst tiles; 1 and more for other content."""
+    """Largest share of detail, 0 to 2, that does not agree in the surroundings of one of the worst tiles; 1 and
+    more for other content."""
     changed_detail_box: Box | None
     spread_levels: float
     """Standard deviation of the pictures' luma, to judge the RMS against."""
@@ -52,8 +53,8 @@ class PixelDifference:
 def resize_to(pixels: NDArray[np.uint8], size: tuple[int, int], *, sharp: bool = False) -> NDArray[np.uint8]:
     """Reduce or enlarge to `size` (width, height).
 
-    An exact whole factor is averaged; otherwise Hamming's filter (as short as averaging, a better low-pass), or Lanczos
-    where `sharp` is asked for: three times the time.
+    An exact whole factor is averaged; otherwise Hamming's filter (as short as averaging, a better low-pass), or
+    Lanczos where `sharp` is asked for: three times the time.
     """
     height, width = pixels.shape[:2]
     if (width, height) == size:
@@ -130,15 +131,16 @@ def measure_difference(
 
 
 GRAIN_PX = 512
-"""Longer side at which grain is compared: noise is averaged just enough that a quality-75 copy of it still correlates."""
+"""Longer side at which grain is compared: noise is averaged just enough that a quality-75 copy of it still
+correlates."""
 GRAIN_SIGMA_PX = 2.0
 
 
 def measure_grain(a: Pixels, b: Pixels) -> tuple[float, float]:
     """Correlation of the finest structure of two pictures of one frame, and how much of it there is.
 
-    Where there is little texture, levels agree between any two frames (night, fog, a lens cap); only the grain, which no two
-    exposures share, tells a copy from another moment.
+    Where there is little texture, levels agree between any two frames (night, fog, a lens cap); only the grain,
+    which no two exposures share, tells a copy from another moment.
 
     Returns
     -------
@@ -232,8 +234,8 @@ CONTRAST_LEVELS = 10.0
 def _changed_detail(a: Pixels, b: Pixels, tiles: NDArray[np.float32]) -> tuple[float, Box | None]:
     """The largest disagreement of detail around the worst tiles: 2 x mean squared difference over both variances.
 
-    0 for equal detail, about 1 for unrelated detail of equal strength. Compression at quality 30 leaves it below 0.3 on text,
-    another letter in its place gives 0.6 and more - though both may move the levels of the tile alike.
+    0 for equal detail, about 1 for unrelated detail of equal strength. Compression at quality 30 leaves it below
+    0.3 on text, another letter in its place gives 0.6 and more - though both may move the levels of the tile alike.
     """
     height, width = a.shape[:2]
     order = np.argsort(-tiles, axis=None, kind="stable")[:SUSPECTS]

@@ -1,7 +1,8 @@
 """From measurements to a relation: every threshold that decides one, with what it was measured on.
 
-Measured on two libraries of 2,700 labelled files each (40 photos, 60 kinds of edits, bursts, text pages, chats, flat
-pictures): for each number, what copies reach and what edits or other pictures start at. All levels are 0 to 255.
+Measured on two libraries of 2,700 labelled files each (40 photos, 60 kinds of edits, bursts, text pages, chats,
+flat pictures): for each number, what copies reach and what edits or other pictures start at. All levels are 0 to
+255.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from dedup.confirm.pixels import PixelDifference
 from dedup.records import Relation
 
 COLOUR_SHIFT_LEVELS = 9.0
-"""Mean colour of a large tile. Copies (quality 30, quarter size, messenger, AVIF) reach 8.0; brightness by a tenth, white balance,
-saturation and painted places begin at 15."""
+"""Mean colour of a large tile. Copies (quality 30, quarter size, messenger, AVIF) reach 8.0; brightness by a tenth,
+white balance, saturation and painted places begin at 15."""
 CHANGED_DETAIL = 0.95
-"""Disagreement of detail around the worst tiles. Quality 30 reaches 0.80, a messenger's copy 0.89; a watermark begins at 1.07, one amount
-on a text page at 1.21, another frame at 1.9."""
+"""Disagreement of detail around the worst tiles. Quality 30 reaches 0.80, a messenger's copy 0.89; a watermark
+begins at 1.07, one amount on a text page at 1.21, another frame at 1.9."""
 WORST_TILE_LEVELS = 60.0
 """Quality 30 of the harshest picture reaches 53; places painted over begin at 73 (and are caught above)."""
 RMS_LEVELS = 16.0
@@ -27,24 +28,27 @@ GRAIN_CORRELATION = 0.15
 GRAIN_LEVELS = 0.4
 """Weaker grain than this is the encoder's."""
 STRUCTURE_RATIO = 0.35
-"""RMS over spread of luma below which the correlation of structure is above 0.93 of itself, and grain need not be asked."""
+"""RMS over spread of luma below which the correlation of structure is above 0.93 of itself, and grain need not be
+asked."""
 
 CONTAINED = 0.95
-"""Share of one frame that the other must show. An edit shows a part of its original or all of it; a panorama's neighbour has a part of its own."""
+"""Share of one frame that the other must show. An edit shows a part of its original or all of it; a panorama's
+neighbour has a part of its own."""
 DETAIL_CORRELATION = 0.55
-"""Fine detail outside changed places. Edits (strong blur, crops, tilts) reach 0.61 and more; bursts that register at all stay under
-0.40, but for distant scenes, which are caught by containment."""
+"""Fine detail outside changed places. Edits (strong blur, crops, tilts) reach 0.61 and more; bursts that register
+at all stay under 0.40, but for distant scenes, which are caught by containment."""
 MEDIAN_DISAGREEMENT = 0.6
 SHIFT_PX = 1.0
 """Left after registration at 512 px; parallax leaves 1.2 and more."""
 CHANGED_SHARE = 0.22
-"""More than this is another picture of the same things: chats with the same frame begin at 0.24, a place of 15 % reaches 0.15."""
+"""More than this is another picture of the same things: chats with the same frame begin at 0.24, a place of 15 %
+reaches 0.15."""
 SCATTERED_BOX = 0.12
 SCATTERED_FILL = 0.45
 SCATTERED_SHARE = 0.02
-"""Changed places that take more than 2 % together, and are spread over a box of more than 12 % without filling 45 % of it, are
-things that moved or other text on a form. People before a fixed camera: box 0.28 and more, fill at most 0.42; text pages: 0.17, 0.26;
-a watermark: box at most 0.08; a painted place: fill 0.45 and more."""
+"""Changed places that take more than 2 % together, and are spread over a box of more than 12 % without filling 45 %
+of it, are things that moved or other text on a form. People before a fixed camera: box 0.28 and more, fill at most
+0.42; text pages: 0.17, 0.26; a watermark: box at most 0.08; a painted place: fill 0.45 and more."""
 SCENE_CORRELATION = 0.35
 """Registered detail (light flattened, 160 px) that makes two photos one scene."""
 

@@ -1,9 +1,9 @@
 """Tone and colour: how one rendition of a picture is turned into another.
 
-Promises: a model of colour that predicts one picture from the other after alignment - a 3 x 4 matrix (white balance, saturation,
-greyscale) followed by a curve per channel (brightness, contrast, gamma, film looks) and a smooth gain over the frame (vignette) -
-fitted so that a painted-over part does not pull it.
-Does not: fit local changes; these are what remains.
+Promises: a model of colour that predicts one picture from the other after alignment - a 3 x 4 matrix (white
+balance, saturation, greyscale) followed by a curve per channel (brightness, contrast, gamma, film looks) and a
+smooth gain over the frame (vignette) - fitted so that a painted-over part does not pull it. Does not: fit local
+changes; these are what remains.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def _biweight(residual: NDArray[np.float32], base: NDArray[np.float32]) -> NDArr
     inside = residual[base > 0]
     scale = max(3.0, 1.4826 * float(np.median(inside)) if inside.size else 3.0) * 4.685
     ratio = np.clip(residual / scale, 0, 1)
-    return ((1 - ratio * ratio) ** 2).astype(np.float32)
+    weight: NDArray[np.float32] = ((1 - ratio * ratio) ** 2).astype(np.float32)
+    return weight
 
 
 def _fit_matrix(source: Colours, target: Colours, weight: NDArray[np.float32]) -> NDArray[np.float64]:

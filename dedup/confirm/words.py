@@ -1,7 +1,7 @@
 """What was done to a picture, in the words a photographer uses.
 
-Promises: one clause per finding, in a fixed order, composed to a sentence that reads from the left picture to the right one.
-Does not: measure.
+Promises: one clause per finding, in a fixed order, composed to a sentence that reads from the left picture to the
+right one. Does not: measure.
 """
 
 from __future__ import annotations
@@ -187,9 +187,9 @@ def file_changes(left: Photo, right: Photo) -> list[Change]:
     changes = []
     if b.format != a.format:
         changes.append(Change("recompressed", f"as {b.format}" + ("" if b.lossless else _quality(b.quality))))
-    elif b.quality and a.quality and b.quality < a.quality - 2:
-        changes.append(Change("recompressed", f"saved again at about quality {b.quality}", float(b.quality)))
-    elif b.quality and a.quality and b.quality > a.quality + 2:
+    elif (b.quality and a.quality and b.quality < a.quality - 2) or (
+        b.quality and a.quality and b.quality > a.quality + 2
+    ):
         changes.append(Change("recompressed", f"saved again at about quality {b.quality}", float(b.quality)))
     if b.bits != a.bits and not (a.bits == 1 or b.bits == 1):
         changes.append(Change("depth", f"{b.bits} instead of {a.bits} bits", float(b.bits)))
