@@ -159,14 +159,13 @@ def turn_match(match: Match) -> Match:
     def carried(box: Window | None) -> Window | None:
         return None if box is None else _clipped(_box(box, compose(placement.map, undo)))
 
+    named = _NAMED[match.relation]
     plain = match.relation in (Relation.SAME_BYTES, Relation.SAME_PIXELS)
     return replace(
         match,
         left=match.right,
         right=match.left,
-        sentence=match.sentence
-        if plain
-        else f"{_NAMED[match.relation]}; seen from it, the kept one is: {match.sentence}",
+        sentence=named if plain else f"{named}; seen from it, the kept one is: {match.sentence}",
         changes=tuple(replace(change, box=carried(change.box)) for change in match.changes),
         figures=replace(
             figures,
