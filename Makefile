@@ -34,7 +34,7 @@ fmt: $(VENV)/ready-dev  ## put the code in order
 
 check: fmt test  ## fmt and test: before each commit
 
-bench: given-PHOTOS $(VENV)/ready-bench  ## PHOTOS=FOLDER  how fast, against the bare decode and other tools
+bench: given-PHOTOS $(VENV)/ready  ## PHOTOS=FOLDER  how fast, against the bare decode and other tools
 	@case "$$PHOTOS" in "~") PHOTOS="$$HOME" ;; "~/"*) PHOTOS="$$HOME/$${PHOTOS#??}" ;; esac; \
 	$(VENV)/bin/python -m bench "$$PHOTOS"
 
@@ -53,10 +53,6 @@ $(VENV)/ready: pyproject.toml
 
 $(VENV)/ready-dev: $(VENV)/ready
 	@$(PIP) install --group dev
-	@touch $@
-
-$(VENV)/ready-bench: $(VENV)/ready
-	@$(PIP) install --group bench
 	@touch $@
 
 # ---- what the machine must bring: Python 3.11, venv, and a C++ compiler with Python's headers, since annoy is ------

@@ -32,6 +32,7 @@ ROOMS = {
     "PIL": {"decode", "fingerprint", "confirm", "report", "compare", "review"},
     "PIL.features": {"decode", "pipeline"},  # `doctor` says what this Pillow can read
     "pillow_heif": {"decode"},
+    "simplejpeg": {"decode"},
     "rawpy": {"decode"},
     "pillow_jxl": {"decode"},
     "imagehash": {"fingerprint"},

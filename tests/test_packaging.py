@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -141,8 +143,26 @@ def test_the_distribution_has_the_promised_extras_and_groups() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["name"] == "photo-dedup"
     assert set(project["project"]["optional-dependencies"]) == {"jxl", "raw", "parquet"}
-    assert {"dev", "bench"} <= set(project["dependency-groups"])
+    assert {"dev", "test", "lint"} <= set(project["dependency-groups"])
     assert (ROOT / "dedup" / "py.typed").exists()
+
+
+def test_whatever_is_imported_is_asked_for_by_name() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [
+        *project["dependencies"],
+        *(entry for extra in project["optional-dependencies"].values() for entry in extra),
+    ]
+    names = {re.split(r"[^\w-]", entry)[0].lower().replace("-", "_") for entry in asked}
+    known_by = {"PIL": "pillow", "pillow_jxl": "pillow_jxl_plugin"}
+    for path in (ROOT / "dedup").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            for module in (name.partition(".")[0] for name in modules):
+                if module not in sys.stdlib_module_names and module != "dedup":
+                    assert known_by.get(module, module).lower() in names, f"{path.name} imports {module}"
 
 
 def test_every_rule_that_is_switched_off_has_its_reason_beside_it() -> None:
