@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from dedup.decode import HEAD_BYTES, sniff_format
 from dedup.errors import UsageError
 from dedup.records import PhotoFile, Reason, Skipped
 from dedup.settings import Settings
@@ -340,6 +339,9 @@ def _excluding_rule(rules: tuple[_Rules, ...], path: str, name: str, is_folder: 
 
 def _sniff(path: str, name: str) -> str:
     """What a file is by its first bytes: `photo`, `other`, or `changed` if it is no regular file any more."""
+    # Here, since a walk on which every file is known needs no decoder, and NumPy and Pillow take 0.1 s to import.
+    from dedup.decode import HEAD_BYTES, sniff_format
+
     try:
         descriptor = os.open(path, _OPEN_FLAGS)
     except OSError as error:

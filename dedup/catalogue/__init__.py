@@ -14,7 +14,7 @@ A *content* is one sha256 digest with its fingerprint; a *file* is a path that c
 from __future__ import annotations
 
 from dedup.catalogue.results import PackedGroup, PackedPair, ScanRecord, pack_group, pack_pair
-from dedup.catalogue.store import Catalogue, FileState, KnownFile
+from dedup.catalogue.store import Catalogue, FileState, KnownFile, file_of_row
 
 __all__ = [
     "Catalogue",
@@ -23,6 +23,7 @@ __all__ = [
     "PackedGroup",
     "PackedPair",
     "ScanRecord",
+    "file_of_row",
     "pack_group",
     "pack_pair",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dedup.records import (
@@ -53,6 +53,38 @@ def read_path(stored: str | bytes) -> str:
     return stored if isinstance(stored, str) else os.fsdecode(stored)
 
 
+_HALF, _WHOLE_64 = 1 << 63, 1 << 64
+
+
+def signed(number: int) -> int:
+    """A device or inode number as SQLite keeps it: network disks use all 64 bits, SQLite's integers have a sign."""
+    return number - _WHOLE_64 if number >= _HALF else number
+
+
+def unsigned(number: int) -> int:
+    """The reverse of `signed`."""
+    return number + _WHOLE_64 if number < 0 else number
+
+
+def file_values(file: PhotoFile) -> tuple[Any, ...]:
+    """The columns path to link_count."""
+    return (
+        stored_path(file.path),
+        file.size_bytes,
+        file.mtime_ns,
+        file.ctime_ns,
+        signed(file.device),
+        signed(file.inode),
+        file.link_count,
+    )
+
+
+def file_from_values(values: Sequence[Any]) -> PhotoFile:
+    """The reverse of `file_values`."""
+    path, size, mtime_ns, ctime_ns, device, inode, links = values
+    return PhotoFile(read_path(path), size, mtime_ns, ctime_ns, unsigned(device), unsigned(inode), links)
+
+
 def _dumps(value: Any) -> str:
     # Surrogates (odd file names) are escaped by ensure_ascii, so the text is always valid UTF-8.
     return json.dumps(value, separators=(",", ":"))
@@ -87,7 +119,7 @@ def info_from_text(text: str) -> PictureInfo:
 
 def photo_from_row(row: tuple[Any, ...], recipes: dict[int, str]) -> Photo:
     """A photo from `PHOTO_COLUMNS` and the grey; an empty grey makes a light one, for everything but measuring."""
-    file = PhotoFile(read_path(row[1]), *row[2:8])
+    file = file_from_values(row[1:8])
     fingerprint = Fingerprint(
         recipe=recipes[row[9]],
         phash64=row[11],

@@ -34,6 +34,11 @@ _FORMAT_1 = (
         content INTEGER REFERENCES contents(id),
         CHECK ((state = 1) = (content IS NOT NULL)))""",
     "CREATE INDEX files_by_content ON files(content) WHERE content IS NOT NULL",
+    # The whole of `files` in two blobs: read four times as fast as its rows, by every scan. Gone when a row changes.
+    "CREATE TABLE files_packed (paths BLOB NOT NULL, numbers BLOB NOT NULL)",
+    "CREATE TRIGGER files_inserted AFTER INSERT ON files BEGIN DELETE FROM files_packed; END",
+    "CREATE TRIGGER files_updated AFTER UPDATE ON files BEGIN DELETE FROM files_packed; END",
+    "CREATE TRIGGER files_deleted AFTER DELETE ON files BEGIN DELETE FROM files_packed; END",
     """CREATE TABLE failures (
         file INTEGER PRIMARY KEY REFERENCES files(id) ON DELETE CASCADE,
         stage TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
@@ -86,8 +91,8 @@ STEPS: list[tuple[str, ...]] = [_FORMAT_1]
 """`STEPS[n]` leads from format n to n + 1; the number of steps is the format this program writes."""
 
 TABLES = (
-    "recipes", "contents", "greys", "files", "failures", "passed_over", "candidates", "matches", "inspections",
-    "scans", "groups", "group_files", "similar_pairs", "hubs", "scope_files",
+    "recipes", "contents", "greys", "files", "files_packed", "failures", "passed_over",
+    "candidates", "matches", "inspections", "scans", "groups", "group_files", "similar_pairs", "hubs", "scope_files",
 )  # fmt: skip
 
 NARROW_TABLES = ("files", "failures", "candidates", "matches", "inspections")

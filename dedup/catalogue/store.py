@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import IntEnum
-from typing import Any
 
 from dedup.catalogue import rows
 from dedup.catalogue.results import Results
@@ -20,9 +20,22 @@ from dedup.records import CandidatePair, Inspection, Match, Photo, PhotoFile, Re
 KEEP_ORPHANS_S = 90 * 86400
 """How long the fingerprint of a content without a file is kept: a disk that was away for a season costs nothing."""
 
-KnownFile = tuple[str, int, int, int, int, int, int, int, int, int | None]
-"""path, size_bytes, mtime_ns, ctime_ns, device, inode, link_count, state, file id, content id: a row as it comes, since
-100,000 of them are compared at every scan."""
+_NUMBERS = 9
+"""Numbers in a `KnownFile`, after the path."""
+
+KnownFile = tuple[str, int, int, int, int, int, int, int, int, int]
+"""path, size_bytes, mtime_ns, ctime_ns, device, inode, link_count, state, file id, content id (0 for none): a row as
+it comes, since 100,000 of them are compared at every scan. Device and inode are signed; see `file_of_row`."""
+
+_KNOWN = (
+    "SELECT path, size_bytes, mtime_ns, ctime_ns, device, inode, link_count, state, id, coalesce(content, 0)"
+    " FROM files"
+)
+
+
+def file_of_row(row: KnownFile) -> PhotoFile:
+    """The file that a row of `known_files` stands for."""
+    return rows.file_from_values(row[:7])
 
 
 class FileState(IntEnum):
@@ -40,14 +53,28 @@ class Catalogue(Results):
 
     def known_files(self) -> list[KnownFile]:
         """Every file, in no order."""
-        found = self._db.rows(
-            "SELECT path, size_bytes, mtime_ns, ctime_ns, device, inode, link_count, state, id, content FROM files"
-        )
+        packed = self._db.rows("SELECT paths, numbers FROM files_packed")
         with self._reading():
-            for at, row in enumerate(found):
-                if not isinstance(row[0], str):
-                    found[at] = (rows.read_path(row[0]), *row[1:])
+            if packed:
+                paths, numbers = packed[0]
+                values = array("q")
+                values.frombytes(numbers)
+                row = iter(values)
+                names = os.fsdecode(paths).split("\0") if paths else []
+                return list(zip(names, *[row] * _NUMBERS, strict=True))
+            found = self._db.rows(_KNOWN)
+            for at, stored in enumerate(found):
+                if not isinstance(stored[0], str):
+                    found[at] = (rows.read_path(stored[0]), *stored[1:])
         return found
+
+    def pack_files(self) -> None:
+        """Keep all files in one piece, too, for the next `known_files`; until one changes."""
+        found = self.known_files()
+        numbers = array("q", (number for row in found for number in row[1:]))
+        paths = b"\0".join(os.fsencode(row[0]) for row in found)
+        self._db.write("DELETE FROM files_packed")
+        self._db.write("INSERT INTO files_packed VALUES (?,?)", (paths, numbers.tobytes()))
 
     def passed_over(self) -> list[Skipped]:
         """What the last crawl passed over, in its order."""
@@ -75,7 +102,7 @@ class Catalogue(Results):
             " ON CONFLICT(path) DO UPDATE SET size_bytes=excluded.size_bytes, mtime_ns=excluded.mtime_ns,"
             " ctime_ns=excluded.ctime_ns, device=excluded.device, inode=excluded.inode,"
             " link_count=excluded.link_count, state=0, content=NULL",
-            (_file_values(file) for file in files),
+            (rows.file_values(file) for file in files),
         )
         self._db.write("DELETE FROM failures WHERE file IN (SELECT id FROM files WHERE state=0)")
         self.note_orphans()
@@ -84,7 +111,7 @@ class Catalogue(Results):
         """Note new change time, device, inode and link count of files whose size and time are as they were."""
         self._db.write_many(
             "UPDATE files SET ctime_ns=?, device=?, inode=?, link_count=? WHERE path=?",
-            ((f.ctime_ns, f.device, f.inode, f.link_count, rows.stored_path(f.path)) for f in files),
+            ((*rows.file_values(file)[3:], rows.stored_path(file.path)) for file in files),
         )
 
     def forget_files(self, file_ids: Iterable[int]) -> None:
@@ -397,13 +424,6 @@ class Catalogue(Results):
         ]
         for _, photo in self.photos_of_files(ids, grey=False):
             yield photo
-
-
-def _file_values(file: PhotoFile) -> tuple[Any, ...]:
-    return (
-        rows.stored_path(file.path), file.size_bytes, file.mtime_ns, file.ctime_ns,
-        file.device, file.inode, file.link_count,
-    )  # fmt: skip
 
 
 def _by_path(row: tuple[int, str | bytes]) -> bytes:

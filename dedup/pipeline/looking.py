@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dedup.catalogue import Catalogue, FileState, KnownFile
+from dedup.catalogue import Catalogue, FileState, KnownFile, file_of_row
 from dedup.crawl import find_photos
 from dedup.pipeline.places import Progress
 from dedup.records import PhotoFile, Reason, Skipped
@@ -99,7 +99,9 @@ def look(catalogue: Catalogue, roots: Sequence[str], settings: Settings, progres
             fresh.append(found)
             replaced.append(row)
             continue
-        if row[_CTIME:_STATE] != (found.ctime_ns, found.device, found.inode, found.link_count):
+        is_same = row[_CTIME:_STATE] == (found.ctime_ns, found.device, found.inode, found.link_count)
+        # A network disk's inode may fill all 64 bits, which the row shows as a negative number.
+        if not is_same and file_of_row(row) != found:
             touched.append(found)
         state = row[_STATE]
         if state != FileState.PHOTO:

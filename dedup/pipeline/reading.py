@@ -198,7 +198,7 @@ class _Reader:
         failed = {number: skipped for number, _, skipped in self.catalogue.failures()}
         for file, first in twins.items():
             content = content_of[ids[first]]
-            if content is not None:
+            if content:
                 self._attach(ids[file], content)
             else:
                 self._fail([file], failed[ids[first]], ids)

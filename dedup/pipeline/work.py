@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from dedup import __version__
-from dedup.catalogue import Catalogue, FileState, KnownFile, ScanRecord
+from dedup.catalogue import Catalogue, FileState, KnownFile, ScanRecord, file_of_row
 from dedup.engine import Engine, Limits, open_engine
 from dedup.fingerprint import RECIPE
 from dedup.keeper import find_units
@@ -148,7 +148,7 @@ class Work:
         stems = _stems_that_changed(sighting)
         if stems:
             touched |= {row[_CONTENT] for row in now if _stem(row[_PATH]) in stems}
-        touched.discard(None)
+        touched.discard(0)
         # Whoever was tied to a content that went is on its own now.
         present = {row[_CONTENT] for row in now if row[_ID] in seen}
         for low, high, relation in catalogue.match_ends():
@@ -156,7 +156,7 @@ class Work:
                 (low in touched and low not in present) or (high in touched and high not in present)
             ):
                 touched.update((low, high))
-        return {content for content in touched if content is not None}
+        return touched
 
     def _waiting(self, known: dict[str, KnownFile], seen: set[int]) -> dict[PhotoFile, int]:
         """Files to be read, with their ids, in order of path."""
@@ -172,8 +172,8 @@ class Work:
             if row[_ID] not in seen:
                 continue
             if row[_STATE] == FileState.PENDING or row[_ID] in retry or row[_CONTENT] in stale:
-                stale.discard(row[_CONTENT] or 0)
-                waiting[PhotoFile(*row[:_STATE])] = row[_ID]
+                stale.discard(row[_CONTENT])
+                waiting[file_of_row(row)] = row[_ID]
         return waiting
 
     # --- pairs and groups -----------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class Work:
             confirmer = Confirmer(catalogue, engine, contents, preferences.order, self.progress)
             confirmer.confirm_candidates()
             grouper = Grouper(
-                catalogue, confirmer, [(row[_CONTENT] or 0, row[_ID]) for row in carriers], preferences
+                catalogue, confirmer, [(row[_CONTENT], row[_ID]) for row in carriers], preferences
             )
             # The wider scope is seldom asked for, and then whole: no book is kept of what changed in it.
             part = touched if scope == LAST_ROOTS else None
@@ -233,6 +233,7 @@ class Work:
             tally = make_tally(catalogue, read_skipped(catalogue, plain))
             plain["tally"] = tally_to_plain(tally)
             catalogue.put_scan(basis, plain)
+            catalogue.pack_files()
         return tally
 
     def _store(self, result: _Result) -> None:
@@ -258,8 +259,6 @@ def _first_files(rows: Iterable[KnownFile]) -> dict[int, int]:
     first: dict[int, tuple[bytes, int]] = {}
     for row in rows:
         content = row[_CONTENT]
-        if content is None:
-            continue
         entry = (os.fsencode(row[_PATH]), row[_ID])
         if content not in first or entry < first[content]:
             first[content] = entry
