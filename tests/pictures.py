@@ -21,7 +21,8 @@ from dedup.settings import LOW_TEXTURE_LEVELS
 
 Content = Image.Image | bytes
 """A picture, to be saved as PNG, or a file as it is."""
-WHOLE = (0.0, 0.0, 1.0, 1.0)
+Box = tuple[float, float, float, float]
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 """Photographs inside scikit-image's wheel: a portrait, fur, things on a table, a night sky."""
 
