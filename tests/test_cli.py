@@ -23,6 +23,7 @@ from PIL import Image
 
 from dedup.cli import SECTIONS, program
 from dedup.cli.layers import choose_settings, flag_of
+from dedup.cli.talk import Lines
 from dedup.cli.words import seconds_words
 from dedup.errors import UsageError
 from dedup.report.text import printable
@@ -395,6 +396,26 @@ def test_a_terminal_gets_bars_with_rate_and_a_log_gets_lines(desk: Desk) -> None
     assert "crawl" not in again
 
 
+def test_rounds_of_a_stage_are_added_up_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    with Lines() as progress:
+        for stage, steps in (
+            ("crawl", 9),
+            ("confirm", 5),
+            ("group", 2),
+            ("confirm", 3),
+            ("group", 2),
+            ("confirm", 1),
+        ):
+            progress(stage, 0, steps)
+            progress(stage, steps, steps)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(",")[0] for line in lines] == [
+        "crawl     9 files",
+        "confirm   5 pairs",
+        "confirm   4 more pairs",
+    ]
+
+
 def on_a_terminal(desk: Desk, *words: str) -> Iterator[bytes]:
     """What appears on a terminal."""
     ours, theirs = pty.openpty()
@@ -436,6 +457,11 @@ def test_a_file_that_is_named_is_read_instead_of_both(desk: Desk) -> None:
     settings = json.loads(desk.type("--config", "mine.toml", "config", "--json")[0])["settings"]
     assert settings["jobs"]["value"] == 0
     assert settings["max_pixels"] == {"value": 1000000, "from": "mine.toml"}
+    (desk.home / "other.toml").write_text("max_pixels = 2000000\n")
+    desk.environment["DEDUP_CONFIG"] = "other.toml"
+    for words, pixels in (((), 2000000), (("--config", "mine.toml"), 1000000)):
+        settings = json.loads(desk.type(*words, "config", "--json")[0])["settings"]
+        assert settings["max_pixels"]["value"] == pixels
     assert "no such settings file" in desk.type("--config", "none.toml", "config", code=2)[1]
 
 

@@ -88,7 +88,8 @@ def _global_options(hidden: bool) -> list[click.Option]:
         click.Option(
             ["--config"],
             metavar="FILE",
-            envvar="DEDUP_CONFIG",
+            # Asked for once: after the command it would win over a --config that stands before it.
+            envvar=None if hidden else "DEDUP_CONFIG",
             help="Settings file to read instead.",
             **common,
         ),

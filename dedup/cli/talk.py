@@ -31,6 +31,10 @@ _UNITS = {
 }
 
 
+_BRIEF = {"group"}
+"""Stages that are not worth a line, unless they take long."""
+
+
 class Interrupted(BaseException):
     """INT, TERM or HUP arrived; passes through everything that only catches `Exception`, closing what is open."""
 
@@ -142,31 +146,33 @@ class Progress:
 
 
 class Bars(Progress):
-    """A tqdm bar per stage, with rate and time left."""
+    """A tqdm bar per stage, with rate and time left; a stage that comes back only shows while it takes long."""
 
     def __init__(self) -> None:
         self._stage = ""
+        self._seen: set[str] = set()
         self._bar: Any = None
 
     def show(self, stage: str, done: int, total: int | None) -> None:
         """See `Progress`."""
         if stage != self._stage:
             self.close()
-            self._stage, self._bar = stage, self._open(stage, total)
+            self._stage, self._bar = stage, self._open(stage, total, again=stage in self._seen)
+            self._seen.add(stage)
         bar = self._bar
         if total is not None and bar.total is None and done < total:
             bar.total = total
             bar.bar_format = _format(total, bar.unit)
         bar.update(done - bar.n)
 
-    def _open(self, stage: str, total: int | None) -> Any:
+    def _open(self, stage: str, total: int | None, again: bool) -> Any:
         from tqdm import tqdm
 
         # Worker processes are forked from here, and a fork with a second thread about is not safe: no watching
         # thread, and a lock of threads rather than of processes.
         tqdm.monitor_interval = 0
         tqdm.set_lock(threading.RLock())
-        unit = f" {_UNITS.get(stage, 'steps')}"
+        unit = f" {_unit(stage)}"
         columns = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 on a terminal that does not say
         return tqdm(
             desc=f"{stage:<9}",
@@ -177,6 +183,8 @@ class Bars(Progress):
             dynamic_ncols=bool(columns),
             ncols=None if columns else 80,
             nrows=None if columns else 24,
+            leave=not again and stage not in _BRIEF,
+            delay=1.0 if again or stage in _BRIEF else 0.0,
         )
 
     def close(self) -> None:
@@ -193,35 +201,56 @@ def _format(total: int | None, unit: str) -> str:
 
 
 class Lines(Progress):
-    """A line when a stage is over, and every half minute while it is not."""
+    """A line when a stage is over, and every half minute while it is not; what comes back is added up."""
 
     def __init__(self) -> None:
         self._stage = ""
         self._done = 0
         self._total: int | None = None
         self._begun_s = self._last_s = 0.0
+        self._told: set[str] = set()
+        self._more: dict[str, tuple[int, float]] = {}
+        """Steps and seconds of further rounds of a stage that was told of."""
 
     def show(self, stage: str, done: int, total: int | None) -> None:
         """See `Progress`."""
         if stage != self._stage:
-            self.close()
+            self._end_stage()
+            if stage not in self._told and stage not in _BRIEF:
+                self._tell_more()
             self._stage, self._begun_s = stage, time.monotonic()
             self._last_s = self._begun_s
         self._done, self._total = done, total
         if self._last_s + LINE_EVERY_S < time.monotonic():
             self._last_s = time.monotonic()
             of = f" of {total:,}" if total else ""
-            self._write(f"{done:,}{of} {_UNITS.get(stage, 'steps')} so far")
+            _tell(f"{stage:<9} {done:,}{of} {_unit(stage)} so far")
 
     def close(self) -> None:
-        """Say how the stage ended."""
-        if self._stage:
-            seconds = time.monotonic() - self._begun_s
+        """Say how the last stage ended."""
+        self._end_stage()
+        self._tell_more()
+
+    def _end_stage(self) -> None:
+        stage, self._stage = self._stage, ""
+        if not stage:
+            return
+        seconds = time.monotonic() - self._begun_s
+        if stage in self._told:
+            steps, before = self._more.get(stage, (0, 0.0))
+            self._more[stage] = (steps + self._done, before + seconds)
+        elif stage not in _BRIEF:
+            self._told.add(stage)
             unfinished = (
                 f" of {self._total:,}" if self._total is not None and self._done < self._total else ""
             )
-            self._write(f"{self._done:,}{unfinished} {_UNITS.get(self._stage, 'steps')}, {seconds:.1f} s")
-        self._stage = ""
+            _tell(f"{stage:<9} {self._done:,}{unfinished} {_unit(stage)}, {seconds:.1f} s")
 
-    def _write(self, words: str) -> None:
-        _tell(f"{self._stage:<9} {words}")
+    def _tell_more(self) -> None:
+        for stage, (steps, seconds) in self._more.items():
+            _tell(f"{stage:<9} {steps:,} more {_unit(stage)}, {seconds:.1f} s")
+        self._more.clear()
+
+
+def _unit(stage: str) -> str:
+    return _UNITS.get(stage, "steps")
