@@ -119,7 +119,7 @@ def test_copies_of_an_edited_version_stand_under_the_original_and_name_the_first
 def test_two_edited_versions_that_look_alike_are_asked_for_and_others_are_not() -> None:
     original = draw_photo(1)
     looks = draw_photo(9)
-    same_look = {"phash64": looks.fingerprint.phash64, "colour": bytes([90] * 192)}
+    same_look: dict[str, Any] = {"phash64": looks.fingerprint.phash64, "colour": bytes([90] * 192)}
     crop = draw_photo(2, **same_look)
     copy = draw_photo(3, phash64=looks.fingerprint.phash64, colour=bytes([92] * 192))
     warmer = draw_photo(4, phash64=looks.fingerprint.phash64, colour=bytes([99] * 192))

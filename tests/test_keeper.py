@@ -85,7 +85,7 @@ def test_a_damaged_picture_is_never_kept_over_a_sound_one_even_if_only_the_full_
 
 
 def test_a_protected_folder_comes_before_a_preferred_one_and_both_before_size() -> None:
-    small = {"width_px": 400, "height_px": 300}
+    small: dict[str, Any] = {"width_px": 400, "height_px": 300}
     safe = draw_photo(1, "/nas/safe/a.jpg", **small)
     liked = draw_photo(2, "/home/liked/a.jpg", **small)
     second = draw_photo(3, "/home/second/a.jpg", **small)
@@ -233,7 +233,7 @@ def test_what_is_trimmed_off_a_dark_edge_by_chance_does_not_decide_between_prove
 
 
 def test_containers_stand_from_raw_to_what_the_web_makes() -> None:
-    formats = [
+    formats: list[dict[str, Any]] = [
         {"format": "RAW"},
         {"format": "HEIF"},
         {"format": "JPEG"},

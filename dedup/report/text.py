@@ -7,7 +7,6 @@ characters; colour only where it is asked for, and never the only sign. Does not
 from __future__ import annotations
 
 import os
-import textwrap
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -64,9 +63,13 @@ class _Text:
         return printable(path.removeprefix(self._root) if self._root else path)
 
     def _wrapped(self, words: str, indent: int, style: str = "") -> list[str]:
-        lines = textwrap.wrap(
-            words, self._width - indent, break_long_words=False, break_on_hyphens=False
-        ) or [""]
+        lines = [""]
+        for word in words.split(" "):
+            longer = f"{lines[-1]} {word}" if lines[-1] else word
+            if columns(longer) <= self._width - indent or not lines[-1]:
+                lines[-1] = longer
+            else:
+                lines.append(word)
         return [" " * indent + (self._paint(style, line) if style else line) for line in lines]
 
     def _group(self, number: int, group: DuplicateGroup) -> Iterator[str]:
