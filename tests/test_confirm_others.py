@@ -1,0 +1,275 @@
+"""Other pictures held off: texts, noise, flat colours, fog, equal hashes and the next frame of a burst."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from scipy import fft, ndimage
+
+from dedup.records import Relation
+from tests.pictures import (
+    PHOTOS,
+    Shelf,
+    as_floats,
+    as_image,
+    candidate,
+    change,
+    confirm_two,
+    cropped,
+    ellipse_paste,
+    fog_frame,
+    font,
+    gradient,
+    is_safe,
+    jpeg,
+    night_frame,
+    real_photo,
+    relation,
+    scaled,
+    text_page,
+)
+
+CAT = real_photo("chelsea", 340)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+NOT_A_COPY = (None, Relation.SIMILAR)
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["x", "payments", "agreement"])
+def test_one_word_changed_on_a_page_is_never_safe(shelf: Shelf, word: str) -> None:
+    match = shelf.ask(text_page(), text_page(word))
+    assert match and not match.relation.is_safe
+    box = change(match, "retouched").box
+    assert box and 0.38 < box[1] < box[3] < 0.5
+
+
+@pytest.mark.parametrize("quality", [92, 50, 30])
+def test_one_word_changed_is_found_under_strong_compression(shelf: Shelf, quality: int) -> None:
+    assert not is_safe(shelf.ask(jpeg(text_page(), 92), jpeg(text_page("contract"), quality)))
+
+
+def test_one_word_changed_is_found_at_half_the_size(shelf: Shelf) -> None:
+    assert not is_safe(shelf.ask(text_page(), scaled(text_page("contract"), 0.5)))
+
+
+def number_page(amount: str) -> Image.Image:
+    page = text_page()
+    draw = ImageDraw.Draw(page)
+    draw.rectangle((430, 300, 560, 330), fill="white")
+    draw.text((440, 305), amount, fill=(30, 30, 30), font=font(14))
+    return page
+
+
+@pytest.mark.parametrize("amount", ["1,042.75", "1,043.15", "7,042.15"])
+def test_one_digit_changed_on_a_page_is_never_safe(shelf: Shelf, amount: str) -> None:
+    assert not is_safe(shelf.ask(jpeg(number_page("1,042.15"), 90), jpeg(number_page(amount), 75)))
+
+
+def form(seed: int) -> Image.Image:
+    """The same form, filled in by another hand."""
+    random = np.random.default_rng(seed)
+    page = Image.new("RGB", (420, 560), "white")
+    draw = ImageDraw.Draw(page)
+    for row, y in enumerate(range(40, 520, 40)):
+        draw.text((30, y), f"Field {row}", fill=(60, 60, 60), font=font(14))
+        draw.line((120, y + 18, 390, y + 18), fill=(160, 160, 160))
+        letters = "".join(chr(int(letter)) for letter in random.integers(97, 123, 22))
+        draw.text((125, y), letters, fill=(20, 20, 90), font=font(15))
+    return page
+
+
+def test_the_same_form_filled_in_otherwise_is_neither_safe_nor_edited(shelf: Shelf) -> None:
+    assert relation(shelf.ask(form(1), form(2))) in NOT_A_COPY
+
+
+# --- little structure -------------------------------------------------------------------------------------------------
+
+NIGHTS = {"dark": (9.0, 3.5), "darker": (5.0, 2.5), "grey": (40.0, 6.0)}
+
+
+@pytest.mark.parametrize("night", NIGHTS)
+def test_two_night_frames_are_nothing_to_each_other(shelf: Shelf, night: str) -> None:
+    first, second = (night_frame(seed, *NIGHTS[night]) for seed in (1, 2))
+    assert shelf.ask(first, second) is None
+    assert shelf.ask(jpeg(first, 92), jpeg(second, 75)) is None
+    assert shelf.ask(first, scaled(second, 0.5)) is None
+
+
+@pytest.mark.parametrize("night", ["dark", "grey"])
+def test_a_copy_of_a_night_frame_is_the_same_picture(shelf: Shelf, night: str) -> None:
+    frame = night_frame(1, *NIGHTS[night])
+    assert relation(shelf.ask(frame, jpeg(frame, 75))) is Relation.SAME_PICTURE
+    assert relation(shelf.ask(jpeg(frame, 95), jpeg(frame, 80))) is Relation.SAME_PICTURE
+    assert relation(shelf.ask(frame, scaled(frame, 0.5))) is Relation.SAME_PICTURE
+
+
+def solid(level: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
+    return Image.new("RGB", size, (level, level, level))
+
+
+def test_two_greys_ten_levels_apart_are_nothing_to_each_other(shelf: Shelf) -> None:
+    assert shelf.ask(solid(90), solid(100)) is None
+    assert shelf.ask(solid(90), solid(95)) is None
+    assert shelf.ask(jpeg(solid(90)), jpeg(solid(84, (160, 120)), 60)) is None
+
+
+def test_two_solid_colours_of_equal_lightness_are_nothing_to_each_other(shelf: Shelf) -> None:
+    assert (
+        shelf.ask(Image.new("RGB", (320, 240), (120, 90, 90)), Image.new("RGB", (320, 240), (90, 105, 90)))
+        is None
+    )
+
+
+def test_a_solid_colour_is_the_same_picture_as_its_copies(shelf: Shelf) -> None:
+    colour = Image.new("RGB", (320, 240), (90, 120, 30))
+    assert relation(shelf.ask(colour, jpeg(colour, 70))) is Relation.SAME_PICTURE
+    assert relation(shelf.ask(colour, colour.resize((160, 120)))) is Relation.SAME_PICTURE
+
+
+BLUES = ((20, 40, 200), (200, 220, 240))
+
+
+def test_two_gradients_are_no_copies(shelf: Shelf) -> None:
+    sky = gradient(*BLUES)
+    assert not is_safe(shelf.ask(sky, gradient((60, 40, 200), BLUES[1])))
+    assert not is_safe(shelf.ask(sky, gradient(BLUES[0], (215, 220, 240))))
+    assert not is_safe(shelf.ask(sky, sky.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
+
+
+def test_a_gradient_is_the_same_picture_as_its_copies(shelf: Shelf) -> None:
+    sky = gradient(*BLUES)
+    assert relation(shelf.ask(sky, jpeg(sky, 70))) is Relation.SAME_PICTURE
+    assert relation(shelf.ask(sky, scaled(sky, 0.5))) is Relation.SAME_PICTURE
+
+
+def test_two_frames_of_fog_are_no_copies(shelf: Shelf) -> None:
+    first, second = fog_frame(1), fog_frame(2)
+    assert relation(shelf.ask(first, second)) in NOT_A_COPY
+    assert relation(shelf.ask(jpeg(first), jpeg(second, 75))) in NOT_A_COPY
+
+
+def test_two_exposures_of_one_fog_are_no_copies(shelf: Shelf) -> None:
+    """The light is the same to the last level; only the grain is another."""
+    soft = as_floats(fog_frame(1).resize((24, 18)).resize((480, 360), Image.Resampling.BICUBIC))
+    first, second = (
+        as_image(soft + np.random.default_rng(seed).normal(0, 2.5, (360, 480, 1))) for seed in (1, 2)
+    )
+    assert not is_safe(shelf.ask(first, second))
+    assert is_safe(shelf.ask(first, jpeg(first, 85)))
+
+
+def test_a_copy_of_fog_is_the_same_picture(shelf: Shelf) -> None:
+    assert relation(shelf.ask(fog_frame(1), jpeg(fog_frame(1), 75))) is Relation.SAME_PICTURE
+    assert relation(shelf.ask(fog_frame(1), scaled(fog_frame(1), 0.5))) is Relation.SAME_PICTURE
+
+
+def test_a_bird_in_the_sky_is_found(shelf: Shelf) -> None:
+    sky = gradient(*BLUES)
+    bird = sky.copy()
+    ImageDraw.Draw(bird).polygon([(300, 100), (312, 108), (324, 100), (312, 104)], fill=(30, 30, 30))
+    assert not is_safe(shelf.ask(jpeg(sky), jpeg(bird)))
+
+
+def test_a_star_in_the_night_is_found(shelf: Shelf) -> None:
+    night = night_frame(1)
+    star = night.copy()
+    ImageDraw.Draw(star).ellipse((200, 120, 209, 129), fill=(190, 190, 180))
+    assert not is_safe(shelf.ask(night, jpeg(star, 85)))
+
+
+# --- equal hashes -----------------------------------------------------------------------------------------------------
+
+
+def with_the_hash_of(picture: Image.Image, other: Image.Image) -> Image.Image:
+    """`other` with the low frequencies of `picture`, which are nearly all that a pHash looks at."""
+    low, high = (
+        fft.dctn(np.asarray(image.convert("L"), np.float64), norm="ortho")
+        for image in (picture, other.resize(picture.size))
+    )
+    high[:40, :40] = low[:40, :40]
+    return as_image(fft.idctn(high, norm="ortho"))
+
+
+@pytest.mark.parametrize("name", ["chelsea", "coffee"])
+def test_an_equal_hash_is_no_proof(shelf: Shelf, name: str) -> None:
+    # Half the contrast, so that nothing is clipped.
+    picture = as_image(64 + 0.5 * as_floats(real_photo(name, 340).convert("L")))
+    crafted = with_the_hash_of(picture, as_image(64 + 0.5 * as_floats(real_photo("astronaut"))))
+    a, b = shelf.put(picture), shelf.put(crafted)
+    assert candidate(a, b).distance_bits == 0
+    assert not is_safe(confirm_two(a, b))
+
+
+def test_pictures_that_share_nothing_are_nothing_to_each_other(shelf: Shelf) -> None:
+    for name in ("coffee", "rocket"):
+        assert shelf.ask(CAT, real_photo(name, 340)) is None
+
+
+# --- another moment ---------------------------------------------------------------------------------------------------
+
+ACTORS = {"chelsea": "astronaut", "coffee": "astronaut", "rocket": "coffee", "astronaut": "rocket"}
+
+
+def moment(name: str, camera_px: int, actor_px: int, second_px: int = 0) -> Image.Image:
+    """A scene whose camera moved, and two things in it that moved otherwise: they stand nearer."""
+    whole = real_photo(name, 420)
+    width, height = whole.size
+    scene = whole.crop((12 + camera_px, 10, width - 24 + camera_px, height - 10))
+    actor = real_photo(ACTORS[name], 420)
+    for part, (x, y), moved in (
+        (cropped(actor, 0.2, 0.2, 0.7, 0.8), (0.12, 0.42), actor_px),
+        (cropped(actor, 0.4, 0.1, 0.9, 0.6), (0.62, 0.08), second_px or -actor_px),
+    ):
+        left, top = round(x * scene.width) + moved, round(y * scene.height)
+        scene = ellipse_paste(scene, part, (left, top, left + scene.width // 5, top + scene.height // 3))
+    return scene
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_things_that_moved_in_two_places_make_another_moment(shelf: Shelf, name: str) -> None:
+    match = shelf.ask(moment(name, 0, 0), moment(name, 5, 16))
+    assert relation(match) in NOT_A_COPY
+    if match:
+        assert match.sentence == "the same scene, another moment"
+        assert (match.changes, match.direction) == ((), "unknown")
+
+
+@pytest.mark.parametrize("name", ["coffee", "rocket"])
+def test_a_moment_saved_coarsely_is_still_another_one(shelf: Shelf, name: str) -> None:
+    assert relation(shelf.ask(jpeg(moment(name, 0, 0), 90), jpeg(moment(name, 0, 14), 40))) in NOT_A_COPY
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_parallax_over_the_whole_frame_makes_another_moment(shelf: Shelf, name: str) -> None:
+    scene = as_floats(real_photo(name, 340))
+    y, x = np.mgrid[: scene.shape[0], : scene.shape[1]]
+    nearer = 4 * np.sin(y / scene.shape[0] * 9) + 3.5 * np.cos(x / scene.shape[1] * 11)
+    moved = np.stack(
+        [ndimage.map_coordinates(scene[..., c], [y, x + nearer], order=1, mode="reflect") for c in range(3)],
+        axis=-1,
+    )
+    assert relation(shelf.ask(as_image(scene), as_image(moved))) in NOT_A_COPY
+
+
+def test_a_neighbour_in_a_panorama_is_another_moment(shelf: Shelf) -> None:
+    """Each shows a part that the other does not: neither was made from the other."""
+    wide = real_photo("rocket", 420)
+    left, right = cropped(wide, 0, 0, 0.75, 1), cropped(wide, 0.25, 0.0, 1, 1)
+    assert relation(shelf.ask(left, right)) in NOT_A_COPY
+
+
+def test_a_few_pixels_to_the_side_are_never_safe(shelf: Shelf) -> None:
+    wide = real_photo("coffee", 420)
+    for step in (2, 9):
+        first, second = wide.crop((0, 0, 400, wide.height)), wide.crop((step, 0, 400 + step, wide.height))
+        assert not is_safe(shelf.ask(first, second))
