@@ -388,7 +388,8 @@ def to_csv(report: Report) -> str:
     are not UTF-8 hold surrogate escapes; encode with `surrogateescape`.
     """
     out = io.StringIO()
-    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\n")
+    # Without quotes around all text a name with a carriage return would break its row.
+    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writeheader()
     for group in report.groups:
         paths = {member.photo.id: member.photo.file.path for member in group.members}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from dedup import decode
 from dedup.records import DuplicateGroup, Figures, Match, Photo, PhotoFile, Relation, Report
@@ -35,9 +35,17 @@ MOST_SIMILAR = 300
 MARGIN_PX = 16
 """Shorter side of the reduced picture at least, however long a panorama is."""
 
+OVERSIZE = 2
+"""Times the thumbnail's size at which photos are decoded: formats shrink differently while they decode (a JPEG by its
+cosines, others by means), and what is left of that must not glow as a difference."""
+SOFTEN_PX = 0.8
+"""Radius by which both are softened before they are compared, for the same reason."""
+
 FAINT_LEVELS, FULL_LEVELS = 6.0, 54.0
 """Differences (levels, mean of the channels) where the difference picture begins to glow and where it glows in full.
 Below the first lies what saving again does to a thumbnail."""
+SMALL_PLACE = 0.02
+"""Share of the area up to which a changed place gets a frame in the difference picture."""
 _GLOW = np.array((255.0, 106.0, 43.0))
 _OUTSIDE = np.array((74.0, 108.0, 168.0))
 
@@ -61,6 +69,8 @@ class Comparison:
     right: int
     orientation: int
     alignment: tuple[float, float, float, float, float, float]
+    places: tuple[tuple[float, float, float, float], ...] = ()
+    """Windows of the left picture (fractions) that are framed, because a small change is easily overlooked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,7 @@ def plan_pictures(report: Report) -> list[PicturesJob]:
         drawn = GroupSights(group)
         sights = tuple(_sight(photo) for photo in drawn.sights)
         comparisons = tuple(
-            Comparison(0, at, match.figures.orientation, match.figures.alignment)
+            Comparison(0, at, match.figures.orientation, match.figures.alignment, _small_places(match))
             for at, match in enumerate(drawn.comparisons, 1)
         )
         jobs.append(PicturesJob(f"g{place}", sights, comparisons, 0))
@@ -130,6 +140,12 @@ def plan_pictures(report: Report) -> list[PicturesJob]:
     side = math.sqrt(BUDGET_BYTES / max(count, 1) / BYTES_PER_PIXEL / 0.75)
     side_px = round(min(max(side, SMALLEST_PX), LARGEST_PX))
     return [PicturesJob(job.key, job.sights, job.comparisons, side_px) for job in jobs]
+
+
+def _small_places(match: Match) -> tuple[tuple[float, float, float, float], ...]:
+    """Where the picture was changed in a small place only."""
+    boxes = (change.box for change in match.changes if change.kind in ("overlay", "retouched"))
+    return tuple(box for box in boxes if box and (box[2] - box[0]) * (box[3] - box[1]) < SMALL_PLACE)
 
 
 def _sight(photo: Photo) -> Sight:
@@ -169,7 +185,7 @@ def _look(sight: Sight, side_px: int) -> Image.Image | None:
     except OSError:
         return None
     longer, shorter = max(sight.width_px, sight.height_px), min(sight.width_px, sight.height_px)
-    min_side_px = max(MARGIN_PX, math.ceil(side_px * shorter / max(longer, 1)))
+    min_side_px = max(MARGIN_PX, math.ceil(OVERSIZE * side_px * shorter / max(longer, 1)))
     with os.fdopen(descriptor, "rb") as stream:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -225,22 +241,33 @@ def draw_difference(
         # The coarser picture sets the detail that can be compared.
         coarse = (max(4, round(w * right.width / fine[0])), max(4, round(h * right.width / fine[0])))
         frame = frame.resize(coarse, Image.Resampling.LANCZOS).resize((w, h), Image.Resampling.BICUBIC)
-    right = right.resize(fine, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        right = right.resize(fine, Image.Resampling.BICUBIC)
+    else:
+        right = right.resize(fine, Image.Resampling.LANCZOS, reducing_gap=3.0)
     u, v = right.size
     data = (a * u / w, b * u / h, c * u, d * v / w, e * v / h, f * v)
-    resample = Image.Resampling.BILINEAR
-    shown = np.asarray(
-        right.transform((w, h), Image.Transform.AFFINE, data, resample=resample), dtype=np.float32
-    )
+    seen = right.transform((w, h), Image.Transform.AFFINE, data, resample=Image.Resampling.BILINEAR)
     x, y = (np.arange(w) + 0.5) / w, ((np.arange(h) + 0.5) / h)[:, None]
     across, down = a * x + b * y + c, d * x + e * y + f
     covered = (across > 0) & (across < 1) & (down > 0) & (down < 1)
     kept = np.asarray(frame, dtype=np.float32)
-    levels = np.abs(kept - shown).mean(axis=2)
+    # Softening must not draw what lies outside into what is compared.
+    seen = Image.composite(seen, frame, Image.fromarray(covered))
+    levels = np.abs(_softened(frame) - _softened(seen)).mean(axis=2)
     glow = np.clip((levels - FAINT_LEVELS) / (FULL_LEVELS - FAINT_LEVELS), 0.0, 1.0)[..., None] ** 0.7
     grey = np.repeat(28.0 + 0.42 * kept.mean(axis=2, keepdims=True), 3, axis=2)
     drawn = np.where(covered[..., None], grey * (1 - glow) + _GLOW * glow, grey * 0.35 + _OUTSIDE * 0.65)
-    return Image.fromarray(drawn.round().astype(np.uint8))
+    picture = Image.fromarray(drawn.round().astype(np.uint8))
+    pen = ImageDraw.Draw(picture)
+    for x0, y0, x1, y1 in comparison.places:
+        pen.rounded_rectangle(
+            (x0 * w - 5, y0 * h - 5, x1 * w + 5, y1 * h + 5), 4, outline=(255, 106, 43), width=2
+        )
+    return picture
+
+
+def _softened(image: Image.Image) -> NDArray[np.float32]:
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(SOFTEN_PX)), dtype=np.float32)
 
 
 def _as_stored(image: Image.Image, orientation: int) -> Image.Image:
