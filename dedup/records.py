@@ -7,11 +7,10 @@ Does not: open, measure or decide anything.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
-
-import os
 
 
 class Relation(StrEnum):
@@ -255,7 +254,8 @@ class Figures:
     orientation: int
     alignment: tuple[float, float, float, float, float, float]
     """Affine map (a, b, c, d, e, f): left fraction (x, y) shows right fraction
-    (a x + b y + c, d x + e y + f) of the right picture once `orientation` was applied to it; (1,0,0,0,1,0) for the same frame."""
+    (a x + b y + c, d x + e y + f) of the right picture once `orientation` was applied to it; (1,0,0,0,1,0) for the
+    same frame."""
     compared_px: tuple[int, int]
     """Width and height at which the pixels were compared; (0, 0) for same bytes."""
 

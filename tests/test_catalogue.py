@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -255,7 +256,7 @@ def test_what_was_committed_survives_a_kill(db: str) -> None:
 
 def test_a_batch_is_committed_when_it_is_two_seconds_old(db: str, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(database_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with Catalogue.open(db, write=True) as catalogue:
         catalogue.put_files([make_file("/a.jpg")])
         catalogue.commit_if_due()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from skimage import data
 
-from dedup import fingerprint
+from dedup import decode, fingerprint
 from dedup.decode import Picture
 from dedup.records import Photo, PhotoFile, Reason, Skipped
 from dedup.settings import LOW_TEXTURE_LEVELS
@@ -267,14 +267,14 @@ def test_a_file_that_is_not_the_one_listed_is_skipped(saved: Path) -> None:
 
 
 def test_a_file_written_to_while_it_is_read_is_skipped(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_reduced: Callable[[bytes, str, int], Picture] = fingerprint.decode.read_reduced
+    read_reduced: Callable[[bytes, str, int], Picture] = decode.read_reduced
 
     def slow_decoder(source: bytes, name: str, min_side_px: int) -> Picture:
         with saved.open("ab") as handle:
             handle.write(b"more")
         return read_reduced(source, name, min_side_px)
 
-    monkeypatch.setattr(fingerprint.decode, "read_reduced", slow_decoder)
+    monkeypatch.setattr(decode, "read_reduced", slow_decoder)
     result = fingerprint.fingerprint_photo(listed(saved))
     assert isinstance(result, Skipped)
     assert result.reason is Reason.CHANGED
