@@ -122,14 +122,14 @@ def font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size_px)
 
 
-def text_page(changed: str = "", size: tuple[int, int] = (620, 700), type_px: int = 14) -> Image.Image:
+def text_page(changed: str = "", size: tuple[int, int] = (520, 520), type_px: int = 14) -> Image.Image:
     """A typed page; `changed` stands in place of one word in the middle of it."""
     words, random = TEXT.split(), np.random.default_rng(11)
     page = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(page)
     for row, y in enumerate(range(40, size[1] - 40, round(type_px * 1.6))):
         line = [words[int(word)] for word in random.integers(0, len(words), int(random.integers(5, 9)))]
-        if row == 12 and changed:
+        if row == 8 and changed:
             line[3] = changed
         draw.text((50, y), " ".join(line), fill=(30, 30, 30), font=font(type_px))
     return page

@@ -75,7 +75,7 @@ def test_a_change_of_tone_is_edited_and_named(shelf: Shelf, words: str) -> None:
     assert "retouched" not in kinds(match) and "cropped" not in kinds(match)
 
 
-@pytest.mark.parametrize("name", PHOTOS)
+@pytest.mark.parametrize("name", ["chelsea", "rocket"])
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 def test_a_tenth_of_brightness_is_never_safe(shelf: Shelf, name: str, factor: float) -> None:
     photo = real_photo(name, 300)
@@ -160,8 +160,7 @@ def overlap(first: Box, second: Box) -> float:
 PLACES = {"at the top left": (0.08, 0.1), "at the bottom right": (0.8, 0.75), "in the middle": (0.45, 0.45)}
 
 
-@pytest.mark.parametrize("name", ["chelsea", "astronaut"])
-@pytest.mark.parametrize("words", PLACES)
+@pytest.mark.parametrize(("words", "name"), [*zip(PLACES, ("chelsea", "astronaut", "rocket"), strict=True)])
 def test_one_per_cent_retouched_is_edited_in_that_place(shelf: Shelf, name: str, words: str) -> None:
     photo = real_photo(name, 340)
     side = round((photo.width * photo.height * 0.0127) ** 0.5)  # an ellipse fills 79 % of its box

@@ -22,6 +22,7 @@ from dedup.confirm.pixels import (
 from tests.pictures import decoded, jpeg, night_frame, real_photo
 
 Floats = NDArray[np.float64]
+FEW = settings(max_examples=40)
 
 
 @st.composite
@@ -58,11 +59,13 @@ def plain_worst_tile(gap: Floats, side: int) -> float:
     )
 
 
+@FEW
 @given(pairs())
 def test_the_rms_is_that_of_its_definition(pair: tuple[Pixels, Pixels]) -> None:
     assert measure_difference(*pair).rms_levels == pytest.approx(plain_rms(*pair), rel=1e-4, abs=1e-6)
 
 
+@FEW
 @given(pairs())
 def test_the_worst_tile_is_that_of_its_definition(pair: tuple[Pixels, Pixels]) -> None:
     gap = np.abs(pair[0].astype(np.float64) - pair[1])
@@ -70,6 +73,7 @@ def test_the_worst_tile_is_that_of_its_definition(pair: tuple[Pixels, Pixels]) -
     assert found == pytest.approx(plain_worst_tile(gap, 8), rel=1e-4, abs=1e-4)
 
 
+@FEW
 @given(pairs())
 def test_the_shift_of_colour_is_that_of_its_definition(pair: tuple[Pixels, Pixels]) -> None:
     gap = pair[0].astype(np.float64) - pair[1]
@@ -108,6 +112,7 @@ def compare_reduced(longer: int, shorter: int, upright: bool, seed: int) -> None
     assert found.colour_shift_levels == pytest.approx(plain_worst_tile(reduced, large), rel=1e-3, abs=1e-3)
 
 
+@FEW
 @given(pairs())
 def test_the_difference_is_zero_for_equal_pixels_and_for_these_alone(pair: tuple[Pixels, Pixels]) -> None:
     a, b = pair
@@ -117,6 +122,7 @@ def test_the_difference_is_zero_for_equal_pixels_and_for_these_alone(pair: tuple
     assert (same.changed_detail, same.changed_detail_box) == (0.0, None)
 
 
+@FEW
 @given(pairs())
 def test_the_difference_is_the_same_from_both_sides(pair: tuple[Pixels, Pixels]) -> None:
     a, b = pair
@@ -137,6 +143,7 @@ def levels(found: PixelDifference) -> tuple[float, ...]:
     return (found.worst_tile_levels, found.busy_tile_levels, found.colour_shift_levels)
 
 
+@FEW
 @given(pairs())
 def test_the_difference_stays_within_the_scale(pair: tuple[Pixels, Pixels]) -> None:
     found = measure_difference(*pair)
@@ -154,6 +161,7 @@ def test_black_against_white_is_the_end_of_the_scale() -> None:
     assert found.worst_tile_levels == pytest.approx(255 * 3**0.5)
 
 
+@FEW
 @given(pairs(), st.integers(0, 7))
 def test_a_turn_of_both_changes_no_rms(pair: tuple[Pixels, Pixels], quarter: int) -> None:
     a, b = (np.ascontiguousarray(np.rot90(pixels, quarter)) for pixels in pair)
@@ -162,6 +170,7 @@ def test_a_turn_of_both_changes_no_rms(pair: tuple[Pixels, Pixels], quarter: int
     )
 
 
+@FEW
 @given(pairs(least=24), st.data())
 def test_the_worst_box_is_where_the_change_is(pair: tuple[Pixels, Pixels], data: st.DataObject) -> None:
     base = pair[0]
