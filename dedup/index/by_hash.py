@@ -34,7 +34,10 @@ class HashSearch:
 
     @property
     def sample(self) -> tuple[Rows, Rows]:
-        """Rows of upright pairs within the radius, an even sample of those that were found so far."""
+        """Rows of upright pairs, an even sample of those that came out so far.
+
+        Of all pairs within the radius a large library has thousands that agree by chance; annoy owes none of them.
+        """
         return self._sample[:, 1], self._sample[:, 2]
 
     def pairs(self) -> Iterator[Found]:
@@ -81,10 +84,10 @@ class HashSearch:
         else:
             mine = best == 0
         found = whole_pairs(left[mine], right[mine], bits.min(axis=1)[mine], best[mine])
-        if not orientation:
-            self._add_to_sample(found)
         for part in found.chunks():
             passed = part.take(self._passes(part))
+            if not orientation:
+                self._add_to_sample(passed)
             yield passed.take(self._has_room(passed))
 
     def _passes(self, found: Found) -> Mask:
