@@ -42,6 +42,8 @@ class Place:
     """In fractions of the left picture."""
     share: float
     """Share of the compared area."""
+    levels: float
+    """Root-mean-square difference of luma in it, after tone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +218,11 @@ def _measure(
     product, first, second = around(fine[0] * fine[1]), around(fine[0] ** 2), around(fine[1] ** 2)
     local = product / np.sqrt(first * second + 1.0)
     median = float(np.median(gap[inside])) if inside.any() else 0.0
-    changed = inside & (disagreement > DISAGREES) & (local < 0.6)
+    # The outermost pixels mix with what is beyond the frame.
+    changed = ndimage.binary_erosion(inside, iterations=3) & (disagreement > DISAGREES) & (local < 0.6)
     changed &= np.sqrt(squared) > max(CHANGED_LEVELS, CHANGED_TIMES * median)
     total = max(1, int(inside.sum()))
-    places, near = _find_places(changed, total, longer)
+    places, near = _find_places(changed, np.square(x - y), total)
     rest = inside & ~near
     energy = float((fine[0] ** 2)[rest].sum() * (fine[1] ** 2)[rest].sum())
     together = float((fine[0] * fine[1])[rest].sum()) / energy**0.5 if energy > 1.0 else 0.0
@@ -251,9 +254,10 @@ def _ratio(fine: list[Floats], rest: NDArray[np.bool_], *, forward: bool) -> flo
 
 
 def _find_places(
-    changed: NDArray[np.bool_], total: int, longer: int
+    changed: NDArray[np.bool_], squared: Floats, total: int
 ) -> tuple[tuple[Place, ...], NDArray[np.bool_]]:
     """Connected places, largest first, and the area in and around them."""
+    longer = max(changed.shape)
     reach = max(2, round(JOIN_SHARE * longer))
     if not changed.any():
         return (), changed
@@ -267,6 +271,9 @@ def _find_places(
         # A speck of less than a six-pixel square at 512 px is an edge of a tone, not a place.
         if own.sum() < 36 * (longer / 512) ** 2:
             continue
+        levels = float(np.sqrt(squared[where][own].mean()))
+        if levels < CHANGED_LEVELS:
+            continue
         ys, xs = np.nonzero(own)
         top, left = where[0].start, where[1].start
         box = (
@@ -275,7 +282,13 @@ def _find_places(
             (left + xs.max() + 1) / width,
             (top + ys.max() + 1) / height,
         )
-        places.append(Place((float(box[0]), float(box[1]), float(box[2]), float(box[3])), share))
+        places.append(
+            Place(
+                (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+                share,
+                levels,
+            )
+        )
     return tuple(sorted(places, key=lambda place: -place.share)), near
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from dedup.confirm import alignment, relation, words
 from dedup.confirm.alignment import IDENTITY, Alignment, Map
 from dedup.confirm.evidence import CLUSTERED, grid_distance, stored_orientation, turn
+from dedup.confirm.frames import surroundings
 from dedup.confirm.likeness import Likeness, compare_registered
 from dedup.confirm.loading import Loaded, Loader, grey64
 from dedup.confirm.pixels import (
@@ -225,11 +226,11 @@ class PairMeasurer:
             return None
         if a.full.info.frames > 1 and b.full.info.frames > 1 and a.full.frames_digest != b.full.frames_digest:
             kind = Relation.SIMILAR
-        changes = _edit_changes(a, b, start.orientation, matrix, found)
+        changes, told = _edit_changes(a, b, (start.orientation, turned), matrix, found)
         difference = (
             self._full_difference(a, b, start.orientation, matrix) if kind is Relation.EDITED else None
         )
-        measured = _Measured(difference, matrix, start.orientation, found.detail_correlation, found)
+        measured = _Measured(difference, matrix, start.orientation, found.detail_correlation, found, told)
         return self._build(a, b, kind, measured, changes, hypotheses)
 
     def _full_difference(self, a: Loaded, b: Loaded, orientation: int, matrix: Map) -> PixelDifference:
@@ -279,7 +280,7 @@ class PairMeasurer:
         for change in words.file_changes(left, right):
             if change.kind not in {known.kind for known in changes}:
                 changes.append(change)
-        direction = self._direction(a, b, kind, changes, measured.orientation)
+        direction = self._direction(a, b, kind, measured)
         difference, matrix = measured.difference, measured.matrix
         oriented = (b.size[1], b.size[0]) if measured.orientation >= 5 else b.size
         figures = Figures(
@@ -309,15 +310,13 @@ class PairMeasurer:
             direction=direction,
         )
 
-    def _direction(
-        self, a: Loaded, b: Loaded, kind: Relation, changes: Sequence[Change], orientation: int
-    ) -> Direction:
+    def _direction(self, a: Loaded, b: Loaded, kind: Relation, measured: _Measured) -> Direction:
         if kind is Relation.SIMILAR:
             return "unknown"
         if kind is Relation.EDITED:
-            told = _direction_of_edit(changes)
-            if told != "unknown":
-                return told
+            if measured.told != "unknown":
+                return measured.told
+            orientation = measured.orientation
             # A turn, or paint in one place, leaves the traces of compression elsewhere.
             from_left, from_right = (
                 _descent(a, b, orientation),
@@ -362,6 +361,8 @@ class _Measured:
     orientation: int
     correlation: float
     likeness: Likeness | None = None
+    told: Direction = "unknown"
+    """Which came first, as far as the frame or lost colours tell."""
 
     @property
     def likeness_rms(self) -> float:
@@ -500,26 +501,33 @@ def _descent(parent: Loaded, child: Loaded, orientation: int) -> float:
     return grid_distance(stored_orientation(pixels, parent.full.info.orientation), tables[0])
 
 
-def _direction_of_edit(changes: Sequence[Change]) -> Direction:
-    """An edit that takes something away, or adds a frame, says which picture it was made from."""
-    for change in changes:
-        if change.kind == "cropped":
-            return "left-first" if change.amount < 1 else "right-first"
-        if change.kind in ("border", "greyscale"):
-            return "left-first"
-    return "unknown"
-
-
-def _edit_changes(a: Loaded, b: Loaded, orientation: int, matrix: Map, found: Likeness) -> list[Change]:
+def _edit_changes(
+    a: Loaded, b: Loaded, turned: tuple[int, Image.Image], matrix: Map, found: Likeness
+) -> tuple[list[Change], Direction]:
+    """What was done, and which picture it was done to, as far as that shows."""
+    orientation, right = turned
     changes = []
-    turned = words.turn_change(orientation)
-    if turned is not None:
-        changes.append(turned)
+    turn_ = words.turn_change(orientation)
+    if turn_ is not None:
+        changes.append(turn_)
     oriented = (b.size[1], b.size[0]) if orientation >= 5 else b.size
-    changes += words.frame_changes(matrix, a.size, oriented)
-    changes += words.tone_changes(found)
-    changes += words.place_changes(found)
-    return changes
+    frame = words.frame_changes(matrix, a.size, oriented)
+    tone = words.tone_changes(found)
+    told: Direction = "unknown"
+    around_left = surroundings(a.small, matrix)
+    around_right = surroundings(right, alignment.invert_map(matrix))
+    kinds = {change.kind for change in frame}
+    if "cropped" in kinds and around_left == "plain":
+        frame = [words.without_border(change) if change.kind == "cropped" else change for change in frame]
+        told = "right-first"
+    elif "border" in kinds and around_right == "scene":
+        frame = [words.shows_more(change) if change.kind == "border" else change for change in frame]
+        told = "right-first"
+    elif ("cropped" in kinds and around_left == "scene") or ("border" in kinds and around_right == "plain"):
+        told = "left-first"
+    elif any(change.kind == "greyscale" for change in tone):
+        told = "left-first" if found.toning.chroma < 1 else "right-first"
+    return [*changes, *frame, *tone, *words.place_changes(found)], told
 
 
 def _bits(left: bytes, right: bytes, width: int, orientation: int) -> int:

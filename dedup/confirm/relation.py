@@ -49,6 +49,9 @@ SCATTERED_SHARE = 0.02
 """Changed places that take more than 2 % together, and are spread over a box of more than 12 % without filling 45 %
 of it, are things that moved or other text on a form. People before a fixed camera: box 0.28 and more, fill at most
 0.42; text pages: 0.17, 0.26; a watermark: box at most 0.08; a painted place: fill 0.45 and more."""
+STRONG_LEVELS = 20.0
+"""Difference within a place below which it does not count as a thing that moved: what a clipped highlight or a hard
+tone leaves has 9 to 17 levels, people and text 29 and more."""
 SCENE_CORRELATION = 0.35
 """Registered detail (light flattened, 160 px) that makes two photos one scene."""
 
@@ -104,10 +107,12 @@ def is_other_moment(found: Likeness) -> bool:
     """Whether what changed is too much, or too scattered, for a retouch."""
     if found.changed_share > CHANGED_SHARE:
         return True
-    if not found.places or found.changed_share < SCATTERED_SHARE:
+    strong = [place for place in found.places if place.levels >= STRONG_LEVELS]
+    share = sum(place.share for place in strong)
+    if share < SCATTERED_SHARE:
         return False
-    boxes = [place.box for place in found.places]
+    boxes = [place.box for place in strong]
     width = max(box[2] for box in boxes) - min(box[0] for box in boxes)
     height = max(box[3] for box in boxes) - min(box[1] for box in boxes)
     spread = width * height
-    return spread > SCATTERED_BOX and found.changed_share < SCATTERED_FILL * spread
+    return spread > SCATTERED_BOX and share < SCATTERED_FILL * spread

@@ -94,6 +94,16 @@ def frame_changes(matrix: Map, left_size: tuple[int, int], right_size: tuple[int
     return changes
 
 
+def without_border(change: Change) -> Change:
+    """A crop that takes nothing but a border away."""
+    return Change("border", "without the border", -change.amount)
+
+
+def shows_more(change: Change) -> Change:
+    """A frame that is larger because it shows more of the scene."""
+    return Change("cropped", "showing more of the scene", 1 + change.amount)
+
+
 def size_ratio(matrix: Map, left_size: tuple[int, int], right_size: tuple[int, int]) -> float:
     """Side of the right picture over the left one's, for the same content."""
     area = (
