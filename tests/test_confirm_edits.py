@@ -131,6 +131,15 @@ def test_strong_noise_is_never_safe(shelf: Shelf) -> None:
     edited(shelf.ask(CAT, as_image(as_floats(CAT) + noise)))
 
 
+def test_strong_noise_of_colour_alone_is_never_safe(shelf: Shelf) -> None:
+    """Luma, and the means of all tiles, stay as they were."""
+    board = np.indices(CAT.size[::-1]).sum(axis=0) % 2 * 2.0 - 1
+    colours = np.array([1, -0.299 / 0.587, 0]) * 34
+    match = shelf.ask(CAT, as_image(as_floats(CAT) + board[..., None] * colours))
+    assert match and not match.relation.is_safe
+    assert match.figures.rms_levels > 16
+
+
 def test_light_noise_and_light_blur_are_what_encoders_do(shelf: Shelf) -> None:
     noise = np.random.default_rng(1).normal(0, 4, as_floats(CAT).shape)
     assert relation(shelf.ask(CAT, as_image(as_floats(CAT) + noise))) is Relation.SAME_PICTURE
@@ -325,7 +334,7 @@ def test_two_per_cent_cropped_is_never_safe(shelf: Shelf, name: str) -> None:
 def test_the_crop_as_keeper_calls_the_whole_an_extension(shelf: Shelf) -> None:
     window = (0.1, 0.0, 0.9, 0.8)
     match = ask_window(shelf, cropped(PERSON, *window), PERSON, WHOLE, window)
-    assert "cropped" not in kinds(match)
+    assert "cropped" not in match.sentence
 
 
 @pytest.mark.parametrize("colour", ["white", "black"])

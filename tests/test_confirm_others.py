@@ -62,6 +62,19 @@ def test_one_word_changed_is_found_at_half_the_size(shelf: Shelf) -> None:
     assert not is_safe(shelf.ask(text_page(), scaled(text_page("contract"), 0.5)))
 
 
+@pytest.mark.xfail(reason="pale type changes levels and means by less than strong compression does elsewhere")
+@pytest.mark.parametrize(("level", "quality"), [(230, 90), (230, 50)])
+def test_pale_words_changed_on_a_page_are_never_safe(shelf: Shelf, level: int, quality: int) -> None:
+    def page(words: str) -> Image.Image:
+        found = text_page()
+        draw = ImageDraw.Draw(found)
+        draw.rectangle((300, 440, 519, 480), fill="white")
+        draw.text((310, 450), words, fill=(level, level, level), font=font(14))
+        return found
+
+    assert not is_safe(shelf.ask(jpeg(page("paid in full"), 92), jpeg(page("not yet paid"), quality)))
+
+
 def number_page(amount: str) -> Image.Image:
     page = text_page()
     draw = ImageDraw.Draw(page)
@@ -162,6 +175,16 @@ def test_two_exposures_of_one_fog_are_no_copies(shelf: Shelf) -> None:
     soft = as_floats(fog_frame(1).resize((24, 18)).resize((480, 360), Image.Resampling.BICUBIC))
     first, second = (
         as_image(soft + np.random.default_rng(seed).normal(0, 2.5, (360, 480, 1))) for seed in (1, 2)
+    )
+    assert not is_safe(shelf.ask(first, second))
+    assert is_safe(shelf.ask(first, jpeg(first, 85)))
+
+
+def test_two_exposures_of_one_dusk_are_no_copies(shelf: Shelf) -> None:
+    """The light has more spread than its noise, and still it is only the noise that tells."""
+    light = as_floats(gradient((25, 22, 30), (95, 85, 80), (400, 300)))
+    first, second = (
+        as_image(light + np.random.default_rng(seed).normal(0, 9, light.shape)) for seed in (1, 2)
     )
     assert not is_safe(shelf.ask(first, second))
     assert is_safe(shelf.ask(first, jpeg(first, 85)))
