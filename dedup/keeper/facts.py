@@ -1,4 +1,4 @@
-"""What the rules need to know beyond the photos themselves, out of measured pairs: detail, generation, extent.
+"""What the rules need to know beyond the photos themselves, out of measured pairs: detail and generation.
 
 Promises: the same facts whatever the order of photos and matches. Does not: rank; each fact is levelled so that what
 cannot be told apart is equal.
@@ -27,12 +27,16 @@ BELIEVED_GAIN = 1.5
 """Effective pixels of the later picture over the earlier one's up to which evidence of time is believed; the estimate
 of an enlarged picture is good to a tenth of the side, and a true gain of detail means that the evidence misleads."""
 
-BORDER_SLACK = 1.05
-"""How much larger than the other picture's frame (area) the rest of a bordered one may be. Trimming finds the bars of
-letterboxes, frames and phone screens to within 1 % of the side."""
+FRAME_STEP = 0.992
+"""Share of the area from which two frames count as showing the same; alignments are good to a third of a per cent, and
+the smallest crops that people make take 2 %."""
 
-EXTENT_STEP = 0.985
-"""Share of the area from which two frames count as showing the same; alignments are good to half a per cent of it."""
+COARSE_QUALITY, COARSE_GAP = 50, 30
+"""JPEG quality up to which a source leaves traces that no later save of the same size hides, and how much finer that
+later save must be."""
+
+GREYSCALE_LEVELS = 3
+"""Largest spread between the channels of a cell of a greyscale picture's colour grid; compression adds up to 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,6 @@ class KeeperFacts:
     """Stored pixels of the same content, levelled within a family, more coarsely."""
     generation: Mapping[bytes, int] = field(default_factory=dict)
     """Saves or edits since the earliest known picture of the family: 0 for an original, or nothing known."""
-    extent: Mapping[bytes, float] = field(default_factory=dict)
-    """How much of the scene the frame shows without borders, relative within a family, levelled."""
     units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """As `find_units`."""
 
@@ -111,13 +113,12 @@ def gather_facts(
         detail_px=family.detail_px,
         stored_px=family.stored_px,
         generation=family.generation,
-        extent=family.extent,
         units=units or {},
     )
 
 
 class _Family:
-    """Detail, generation and extent of contents that matches tie together."""
+    """Detail and generation of contents that matches tie together."""
 
     def __init__(self, contents: Mapping[bytes, Photo], scale: Mapping[bytes, float]) -> None:
         self._contents = contents
@@ -128,7 +129,6 @@ class _Family:
         self.detail_px: dict[bytes, float] = {}
         self.stored_px: dict[bytes, float] = {}
         self.generation: dict[bytes, int] = {}
-        self.extent: dict[bytes, float] = {}
 
     def add(self, left: bytes, right: bytes, match: Match) -> None:
         known = self._links[left].get(right)
@@ -143,14 +143,11 @@ class _Family:
     def _arrow(self, left: bytes, right: bytes, match: Match) -> tuple[bytes, bytes] | None:
         """From the earlier to the later picture, where a pair tells."""
         a, b = self._contents[left], self._contents[right]
-        frames = _frame_ratio(match)
-        if match.relation is Relation.EDITED and abs(math.log(frames)) > -math.log(EXTENT_STEP):
-            # Whoever shows more has it from a border, if what is left without its border is the other one's frame.
-            outer, inner = ((left, a), (right, b)) if frames > 1 else ((right, b), (left, a))
-            if _trimmed_share(outer[1]) <= BORDER_SLACK * min(frames, 1 / frames):
-                return (inner[0], outer[0])
         if match.direction != "unknown":
-            return (left, right) if match.direction == "left-first" else (right, left)
+            earlier, later = (left, right) if match.direction == "left-first" else (right, left)
+            # A place in colour, pasted into a greyscale picture, does not make that one a greyscale version of it.
+            toned = any(change.kind == "greyscale" for change in match.changes)
+            return None if toned and is_greyscale(self._contents[earlier]) else (earlier, later)
         if (
             match.relation.is_safe
             and a.info.lossless != b.info.lossless
@@ -158,60 +155,52 @@ class _Family:
         ):
             # No trace of the lossy one's compression was found in the lossless one.
             return (left, right) if a.info.lossless else (right, left)
+        if match.relation.is_safe and a.info.pixels == b.info.pixels and a.info.quality and b.info.quality:
+            # So coarse a source leaves traces that cannot be overlooked, and none were found.
+            coarser, finer = sorted((left, right), key=lambda name: self._contents[name].info.quality)
+            low, high = self._contents[coarser].info.quality, self._contents[finer].info.quality
+            if low <= COARSE_QUALITY and high >= low + COARSE_GAP:
+                return (finer, coarser)
         return None
 
     def weigh(self) -> None:
         """Fill the three results, one connected family at a time."""
         self._arrows = {arrow for arrow in self._arrows if arrow[::-1] not in self._arrows}
         out_of: dict[bytes, list[bytes]] = defaultdict(list)
-        for earlier, later in self._arrows:
+        for earlier, later in sorted(self._arrows):
             out_of[earlier].append(later)
         seen: set[bytes] = set()
         for digest in self._contents:
             if digest not in seen and digest in self._links:
-                side, area = self._measure_from(digest)
+                side = self._measure_from(digest)
                 seen.update(side)
-                self._weigh_family(side, area, {name: out_of[name] for name in side if name in out_of})
+                self._weigh_family(side, {name: out_of[name] for name in side if name in out_of})
 
-    def _measure_from(self, start: bytes) -> tuple[dict[bytes, float], dict[bytes, float]]:
-        """Side length of the same content, and extent of the frame, of each member relative to `start`, as logarithms.
+    def _measure_from(self, start: bytes) -> dict[bytes, float]:
+        """Logarithm of the side length of the same content in each member, relative to `start`.
 
         Along the most reliable links: proven copies before edited versions, fewer steps before more.
         """
-        side, area = {}, {}
-        queue: list[tuple[int, bytes, bytes, float, float]] = [(0, b"", start, 0.0, 0.0)]
+        side: dict[bytes, float] = {}
+        queue: list[tuple[int, bytes, bytes, float]] = [(0, b"", start, 0.0)]
         while queue:
-            cost, _, digest, log_side, log_area = heapq.heappop(queue)
+            cost, _, digest, log_side = heapq.heappop(queue)
             if digest in side:
                 continue
-            side[digest], area[digest] = log_side, log_area
+            side[digest] = log_side
             for other, match in self._links[digest].items():
                 if other in side:
                     continue
-                sign = -1.0 if (digest, other) in self._turned else 1.0
-                step = sign * math.log(max(match.figures.size_ratio, 1e-3))
-                grown = (
-                    0.0 if match.relation.is_safe else sign * self._extent_step(digest, other, match, sign)
-                )
+                step = math.log(max(match.figures.size_ratio, 1e-3))
+                if (digest, other) in self._turned:
+                    step = -step
                 price = cost + (1 if match.relation.is_safe else 8)
                 path = self._contents[other].file.path_bytes
-                heapq.heappush(queue, (price, path, other, log_side + step, log_area + grown))
-        return side, area
+                heapq.heappush(queue, (price, path, other, log_side + step))
+        return side
 
-    def _extent_step(self, digest: bytes, other: bytes, match: Match, sign: float) -> float:
-        """Logarithm of how much more of the scene the right picture shows than the left, borders apart."""
-        left, right = (digest, other) if sign > 0 else (other, digest)
-        frames = _frame_ratio(match)
-        # One frame for both: what the trimming of a dark or plain edge finds in either is chance.
-        if abs(math.log(frames)) < -math.log(EXTENT_STEP):
-            return 0.0
-        shown = _trimmed_share(self._contents[right]) / _trimmed_share(self._contents[left])
-        return math.log(shown) - math.log(frames)
-
-    def _weigh_family(
-        self, side: Mapping[bytes, float], area: Mapping[bytes, float], out_of: Mapping[bytes, list[bytes]]
-    ) -> None:
-        """Order one family by time, then level its detail and its extent."""
+    def _weigh_family(self, side: Mapping[bytes, float], out_of: Mapping[bytes, list[bytes]]) -> None:
+        """Order one family by time, then level its detail."""
         pixels = {name: content_pixels(self._contents[name]) for name in side}
         anchor = max(side, key=lambda name: (pixels[name], self._contents[name].file.path_bytes))
         unit = pixels[anchor] / math.exp(2 * side[anchor])
@@ -235,9 +224,6 @@ class _Family:
                     effective[later] = min(effective[later], effective[name])
         self.detail_px.update(_levelled(effective, DETAIL_STEP))
         self.stored_px.update(_levelled(stored, NATIVE_STEP))
-        self.extent.update(
-            _levelled({name: math.exp(log_area) for name, log_area in area.items()}, EXTENT_STEP)
-        )
 
     def _in_time(self, names: Iterable[bytes], out_of: Mapping[bytes, list[bytes]]) -> dict[bytes, int]:
         """Place of each in an order that follows the arrows; a circle of arrows is cut at its first path."""
@@ -281,6 +267,13 @@ def _levelled(values: Mapping[bytes, float], step: float) -> dict[bytes, float]:
             top = values[name]
         levelled[name] = top
     return levelled
+
+
+def is_greyscale(photo: Photo) -> bool:
+    """Whether most of a picture has no colour, by its colour grid."""
+    grid = photo.fingerprint.colour
+    spreads = sorted(max(cell) - min(cell) for cell in zip(grid[0::3], grid[1::3], grid[2::3], strict=True))
+    return bool(spreads) and spreads[len(spreads) // 2] <= GREYSCALE_LEVELS
 
 
 def _frame_ratio(match: Match) -> float:

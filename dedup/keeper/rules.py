@@ -9,16 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dedup.keeper.facts import DETAIL_STEP, KeeperFacts, content_pixels
+from dedup.keeper.facts import DETAIL_STEP, KeeperFacts, content_pixels, is_greyscale
 from dedup.keeper.units import RAW_EXTENSIONS, SIDECAR_EXTENSIONS
 from dedup.records import Photo, PictureInfo
 
 RECORD_STEPS = (8, 20)
 """EXIF tags from which a file counts as having some and a full camera record. Cameras and phones write 25 to 60;
 programs that re-save write none to seven (orientation, size, resolution, software, date)."""
-
-GREYSCALE_LEVELS = 3
-"""Largest spread between the channels of a cell of a greyscale picture's colour grid; compression adds up to 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +87,8 @@ def _rank_generation(photo: Photo, facts: KeeperFacts) -> float:
     return facts.generation.get(photo.digest, 0)
 
 
-def _rank_extent(photo: Photo, facts: KeeperFacts) -> float:
-    return -facts.extent.get(photo.digest, 1.0)
-
-
 def _rank_colour(photo: Photo, facts: KeeperFacts) -> float:  # noqa: ARG001 - all ranks are called alike
-    grid = photo.fingerprint.colour
-    cells = zip(grid[0::3], grid[1::3], grid[2::3], strict=True)
-    return max((max(cell) - min(cell) for cell in cells), default=0) <= GREYSCALE_LEVELS
+    return is_greyscale(photo)
 
 
 def _rank_whole(photo: Photo, facts: KeeperFacts) -> float:  # noqa: ARG001
@@ -230,10 +221,6 @@ def _say_generation(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) 
     return f"it came first; {_is(others, 'was', 'were')} saved or edited later"
 
 
-def _say_extent(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> str:  # noqa: ARG001
-    return f"it shows more of the scene than {_who(others)}"
-
-
 def _say_colour(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> str:  # noqa: ARG001
     return f"it is in colour; {_is(others)} not"
 
@@ -306,7 +293,6 @@ RULES: tuple[Rule, ...] = (
     Rule("folder", _rank_folder, _say_folder),
     Rule("detail", _rank_detail, _say_detail),
     Rule("generation", _rank_generation, _say_generation),
-    Rule("extent", _rank_extent, _say_extent),
     Rule("colour", _rank_colour, _say_colour),
     Rule("whole", _rank_whole, _say_whole),
     Rule("camera record", _rank_record, _say_record),
@@ -320,5 +306,5 @@ RULES: tuple[Rule, ...] = (
     Rule("path length", _rank_length, _say_length),
     Rule("path", _rank_path, _say_path),
 )
-"""Strongest first. Detail before generation: a shrunken original is no original any more. Colour, frames and
-extent after generation, because they only matter where the evidence is silent."""
+"""Strongest first. Detail before generation: a shrunken original is no original any more. Colour and frames after
+generation, because they only matter where the evidence is silent."""
