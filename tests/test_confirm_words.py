@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,24 +138,25 @@ def test_a_picture_that_was_not_turned_needs_no_words() -> None:
 PLAIN = Toning(0.0, 1.0, 1.0, 1.0, 0.0, 0.0)
 
 
-def likeness(toning: Toning = PLAIN, places: tuple[Place, ...] = (), **changes: float) -> Likeness:
-    figures: dict[str, float] = {
-        "covered_left": 1.0,
-        "covered_right": 1.0,
-        "detail_correlation": 0.95,
-        "median_disagreement": 0.05,
-        "high_disagreement": 0.1,
-        "detail_ratio": 1.0,
-        "shift_px": 0.0,
-        "rms_levels": 2.0,
-        "mean_levels": 1.0,
-        "median_levels": 1.0,
-        "changed_share": 0.0,
-    }
-    return Likeness(**{**figures, **changes}, places=places, toning=toning, size_px=(512, 384))  # type: ignore[arg-type]
+ALIKE = Likeness(
+    covered_left=1.0,
+    covered_right=1.0,
+    detail_correlation=0.95,
+    median_disagreement=0.05,
+    high_disagreement=0.1,
+    detail_ratio=1.0,
+    shift_px=0.0,
+    rms_levels=2.0,
+    mean_levels=1.0,
+    median_levels=1.0,
+    places=(),
+    changed_share=0.0,
+    toning=PLAIN,
+    size_px=(512, 384),
+)
 
 
-TONES: dict[str, tuple[Toning, dict[str, float]]] = {
+TONES: dict[str, tuple[Toning, dict[str, Any]]] = {
     "brighter": (Toning(15.0, 1.15, 1.15, 1.15, 0.0, 0.0), {}),
     "darker": (Toning(-15.0, 0.85, 0.85, 0.85, 0.0, 0.0), {}),
     "more contrast": (Toning(0.0, 1.0, 1.3, 1.3, 0.0, 0.0), {}),
@@ -174,23 +177,23 @@ TONES: dict[str, tuple[Toning, dict[str, float]]] = {
 @pytest.mark.parametrize("words", TONES)
 def test_a_change_of_tone_has_one_word(words: str) -> None:
     toning, figures = TONES[words]
-    assert said(tone_changes(likeness(toning, **figures))) == [words]
+    assert said(tone_changes(replace(ALIKE, toning=toning, **figures))) == [words]
 
 
 def test_no_change_of_tone_needs_no_words() -> None:
-    assert tone_changes(likeness()) == []
+    assert tone_changes(ALIKE) == []
 
 
 def test_a_place_says_where_it_is_and_how_large() -> None:
     corner = Place((0.05, 0.05, 0.15, 0.15), 0.008, 40.0)
     middle = Place((0.4, 0.4, 0.6, 0.6), 0.12, 40.0)
     side = Place((0.8, 0.4, 0.9, 0.6), 0.02, 40.0)
-    assert said(place_changes(likeness(places=(middle, side, corner)))) == [
+    assert said(place_changes(replace(ALIKE, places=(middle, side, corner)))) == [
         "something changed in the middle, 12 % of the picture",
         "something changed on the right, 2.0 % of the picture",
         "something changed at the top left, 0.8 % of the picture",
     ]
-    assert [change.box for change in place_changes(likeness(places=(middle, side, corner)))] == [
+    assert [change.box for change in place_changes(replace(ALIKE, places=(middle, side, corner)))] == [
         middle.box,
         side.box,
         corner.box,
@@ -199,7 +202,7 @@ def test_a_place_says_where_it_is_and_how_large() -> None:
 
 def test_no_more_than_three_places_are_told() -> None:
     places = tuple(Place((n / 10, 0.0, n / 10 + 0.05, 0.05), 0.01, 40.0) for n in range(6))
-    assert len(place_changes(likeness(places=places))) == 3
+    assert len(place_changes(replace(ALIKE, places=places))) == 3
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
