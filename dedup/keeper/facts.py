@@ -27,14 +27,6 @@ BELIEVED_GAIN = 1.5
 """Effective pixels of the later picture over the earlier one's up to which evidence of time is believed; the estimate
 of an enlarged picture is good to a tenth of the side, and a true gain of detail means that the evidence misleads."""
 
-BORDER_SLACK = 1.05
-"""How much larger than the other picture's frame (area) the rest of a bordered one may be. Trimming finds the bars of
-letterboxes, frames and phone screens to within 1 % of the side."""
-
-FRAME_STEP = 0.992
-"""Share of the area from which two frames count as showing the same; alignments are good to a third of a per cent, and
-the smallest crops that people make take 2 %."""
-
 COARSE_QUALITY, COARSE_GAP = 50, 30
 """JPEG quality up to which a source leaves traces that no later save of the same size hides, and how much finer that
 later save must be."""
@@ -152,13 +144,6 @@ class _Family:
             # A place in colour, pasted into a greyscale picture, does not make that one a greyscale version of it.
             toned = any(change.kind == "greyscale" for change in match.changes)
             return None if toned and is_greyscale(self._contents[earlier]) else (earlier, later)
-        frames = _frame_ratio(match)
-        if match.relation is Relation.EDITED and abs(math.log(frames)) > -math.log(FRAME_STEP):
-            # Whoever shows more has it from a border, if what is left without its border is the other one's frame.
-            outer, inner = (left, right) if frames > 1 else (right, left)
-            rest, frame = _trimmed_share(self._contents[outer]), min(frames, 1 / frames)
-            is_bordered = rest <= min(BORDER_SLACK * frame, (1 + frame) / 2)
-            return (inner, outer) if is_bordered else (outer, inner)
         if (
             match.relation.is_safe
             and a.info.lossless != b.info.lossless
@@ -285,12 +270,6 @@ def is_greyscale(photo: Photo) -> bool:
     grid = photo.fingerprint.colour
     spreads = sorted(max(cell) - min(cell) for cell in zip(grid[0::3], grid[1::3], grid[2::3], strict=True))
     return bool(spreads) and spreads[len(spreads) // 2] <= GREYSCALE_LEVELS
-
-
-def _frame_ratio(match: Match) -> float:
-    """Area of the scene that the left frame shows over that of the right frame, borders and all."""
-    a, b, _, d, e, _ = match.figures.alignment
-    return min(max(abs(a * e - b * d), 1e-3), 1e3)
 
 
 def _trimmed_share(photo: Photo) -> float:
