@@ -328,15 +328,12 @@ class Catalogue(Results):
             self._db.write("DELETE FROM inspections WHERE recipe<>?", (number,))
         return stale
 
-    def match_ends(self) -> list[tuple[int, int, str]]:
-        """(low content, high content, relation) of every measured pair; an empty relation is none."""
-        return self._db.rows("SELECT low, high, relation FROM matches")
+    def match_ends(self) -> list[tuple[int, int, int, str]]:
+        """(low content, high content, whether the high one is the left one, relation) of every measured pair.
 
-    def match_firsts(self) -> list[tuple[int, int, int | None]]:
-        """(low content, high content, the left one of the two, or None for a pair without a relation)."""
-        return self._db.rows(
-            "SELECT low, high, CASE WHEN body IS NULL THEN NULL WHEN turned THEN high ELSE low END FROM matches"
-        )
+        An empty relation is none.
+        """
+        return self._db.rows("SELECT low, high, turned, relation FROM matches")
 
     def matches(self, pairs: Collection[tuple[int, int]]) -> Iterator[Match]:
         """Matches of (low, high) pairs of contents, ids being content ids; pairs without a relation are left out."""

@@ -110,7 +110,7 @@ class Grouper:
     def _components(self, touched: set[int] | None, finished: set[int]) -> list[tuple[list[int], list[Edge]]]:
         edges: list[Edge] = [
             (0, low, high)
-            for low, high, relation in self.catalogue.match_ends()
+            for low, high, _, relation in self.catalogue.match_ends()
             if relation and low in self.files_of and high in self.files_of
         ]
         # A content with several files is a group by itself.
@@ -125,7 +125,7 @@ class Grouper:
 
     def _unlike_pairs(self) -> dict[int, list[int]]:
         unlike: dict[int, list[int]] = defaultdict(list)
-        for low, high, relation in self.catalogue.match_ends():
+        for low, high, _, relation in self.catalogue.match_ends():
             if not relation and low in self.files_of and high in self.files_of:
                 unlike[low].append(high)
         return unlike

@@ -13,23 +13,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dedup.catalogue import Catalogue
 from dedup.engine import Engine, Failure
 from dedup.errors import InternalFault
-from dedup.pipeline.components import split_components
+from dedup.pipeline.components import Edge
 from dedup.pipeline.places import Progress, program_stamp
+from dedup.pipeline.planning import JOB_PHOTOS, Pair, find_roots, plan_jobs, plan_round
 from dedup.pipeline.reading import PASSING
-from dedup.records import CandidatePair, IndexQuality, Photo, Relation, Skipped
+from dedup.records import CandidatePair, IndexQuality, Photo, Relation, Skipped, Source
 from dedup.settings import Settings
 
 if TYPE_CHECKING:
     from dedup.confirm import ComponentJob, ComponentResult
-
-JOB_PHOTOS = 96
-"""Largest component measured as one job. Each member is decoded once a job, so bigger is better; but a job is what
-one worker does alone, and what is done again after a crash: 96 photos of 12 MP take about 10 s."""
 
 MOST_ROUNDS = 1000
 """Rounds over what is left; each settles at least one pair. A guard against turning for ever, never reached."""
@@ -115,7 +113,10 @@ def search_pairs(
         blobs = catalogue.greys([content_of[key] for key in keys.tolist()])
         return np.frombuffer(b"".join(blobs), dtype=np.uint8).reshape(-1, 64, 64)
 
-    search = find_candidates(table, greys, settings, None if all(new) else np.array(new, dtype=bool))
+    folder = Path(catalogue.path + ".index")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    asked = None if all(new) else np.array(new, dtype=bool)
+    search = find_candidates(table, greys, settings, asked, folder)
     count = 0
 
     def pairs() -> Iterator[CandidatePair]:
@@ -180,15 +181,59 @@ class Confirmer:
     def confirm_candidates(self) -> None:
         """Measure what the index proposed, until nothing is left that has to be."""
         for _ in range(MOST_ROUNDS):
-            rows = self._to_do()
-            if not rows:
+            edges = self._next_round()
+            if not edges:
                 return
-            self._run(self._plan(rows), len(rows))
+            jobs = [self._as_job(contents, inside) for contents, inside in plan_jobs(edges, self._in_order)]
+            self._run(jobs, sum(len(job.rowids) + len(job.pairs) for job in jobs))
         raise InternalFault("confirmation does not come to an end, which is a fault in dedup")
+
+    def _next_round(self) -> list[Edge]:
+        readable = self.contents.files
+        rows = [
+            (rowid, left, right)
+            for rowid, left, right, hub in self.catalogue.candidate_ends()
+            if left in readable
+            and right in readable
+            and (hub is None or hub not in readable or self._is_blocked(hub))
+            and not self._is_blocked(left)
+            and not self._is_blocked(right)
+        ]
+        if not rows:
+            return []
+        measured: set[Pair] = set()
+        bonds: list[Pair] = []
+        for low, high, turned, relation in self.catalogue.match_ends():
+            measured.add((low, high))
+            if relation not in ("", Relation.SIMILAR) and low in readable and high in readable:
+                bonds.append((high, low) if turned else (low, high))
+        roots = find_roots(bond for bond in bonds if not self._is_blocked(bond[0]))
+        found = plan_round(rows, roots, measured)
+        for left, right, hub in found.spared:
+            self.catalogue.spare(left, right, hub)
+        self.catalogue.commit_if_due()
+        return found.edges
+
+    def _as_job(self, contents: tuple[int, ...], edges: Sequence[Edge]) -> _Job:
+        key = self.contents.key
+        pairs = []
+        for rowid, one, other in edges:
+            if rowid < 0:
+                left, right = sorted((one, other), key=key)
+                pairs.append(CandidatePair(left, right, Source.DERIVED, 64))
+        return _Job(contents, tuple(rowid for rowid, _, _ in edges if rowid >= 0), tuple(pairs))
+
+    def _in_order(self, contents: Collection[int]) -> list[int]:
+        photos = self.contents.photos(self.catalogue, contents, grey=False)
+        return [self.contents.content(photo.id) for photo in self.order(photos)]
 
     def confirm_wanted(self, wanted: Iterable[Wanted]) -> int:
         """Measure pairs that the grouping asks for, unless that was done the right way round; how many it did."""
-        settled = {(low, high): first for low, high, first in self.catalogue.match_firsts()}
+        # The one that stands on the left, or None for a pair without a relation.
+        settled = {
+            (low, high): (high if turned else low) if relation else None
+            for low, high, turned, relation in self.catalogue.match_ends()
+        }
         stars: dict[int, list[CandidatePair]] = defaultdict(list)
         for want in wanted:
             left = self.contents.content(want.pair.left)
@@ -217,50 +262,6 @@ class Confirmer:
     def _is_blocked(self, content: int) -> bool:
         return content in self._unconfirmable or content in self.late
 
-    def _to_do(self) -> list[tuple[int, int, int]]:
-        readable = self.contents.files
-        return [
-            (rowid, left, right)
-            for rowid, left, right, hub in self.catalogue.candidate_ends()
-            if left in readable
-            and right in readable
-            and (hub is None or hub not in readable or self._is_blocked(hub))
-            and not self._is_blocked(left)
-            and not self._is_blocked(right)
-        ]
-
-    def _plan(self, rows: Sequence[tuple[int, int, int]]) -> list[_Job]:
-        """Components as jobs, longest first; a large one is covered by stars around its best photos."""
-        jobs: list[_Job] = []
-        for members, edges in split_components(rows):
-            if len(members) <= JOB_PHOTOS:
-                jobs.append(_Job(tuple(members), tuple(rowid for rowid, _, _ in edges)))
-            else:
-                jobs.extend(self._stars(members, edges))
-        return sorted(jobs, key=lambda job: -len(job.contents))
-
-    def _stars(self, members: Sequence[int], edges: Sequence[tuple[int, int, int]]) -> list[_Job]:
-        near: dict[int, dict[int, int]] = defaultdict(dict)
-        for rowid, left, right in edges:
-            near[left][right] = near[right][left] = rowid
-        ordered = [
-            self.contents.content(photo.id)
-            for photo in self.order(self.contents.photos(self.catalogue, members, grey=False))
-        ]
-        rank = {content: at for at, content in enumerate(ordered)}
-        jobs = []
-        taken: set[int] = set()
-        for hub in ordered:
-            if hub in taken:
-                continue
-            taken.add(hub)
-            around = sorted((other for other in near[hub] if other not in taken), key=rank.__getitem__)
-            taken.update(around)
-            for start in range(0, len(around), JOB_PHOTOS):
-                part = around[start : start + JOB_PHOTOS]
-                jobs.append(_Job((hub, *part), tuple(near[hub][other] for other in part), ordered=True))
-        return jobs
-
     # --- measuring ------------------------------------------------------------------------------------------------
 
     def _run(self, jobs: Sequence[_Job], pairs: int) -> None:
@@ -268,32 +269,27 @@ class Confirmer:
 
         done = 0
         self.progress("confirm", 0, pairs)
-        again: list[ComponentJob] = []
 
         def made() -> Iterator[ComponentJob]:
             for job in jobs:
                 yield self._make(job)
 
-        for job, answer in self.engine.map(confirm_component, made(), patience=_patience):
-            if isinstance(answer, Failure):
-                again.extend(_halves(job))
-                if len(job.pairs) == 1:
-                    self._break(job, answer)
-            else:
-                self._store(job, answer)
-            done += len(job.pairs)
-            self.catalogue.commit_if_due()
-            self.progress("confirm", min(done, pairs), pairs)
-        while again:
-            batch, again = again, []
+        batch: Iterable[ComponentJob] = made()
+        while True:
+            again: list[ComponentJob] = []
             for job, answer in self.engine.map(confirm_component, batch, patience=_patience):
                 if not isinstance(answer, Failure):
                     self._store(job, answer)
                 elif len(job.pairs) == 1:
                     self._break(job, answer)
                 else:
-                    again.extend(_halves(job))
+                    again.extend(_singles(job))
+                done += len(job.pairs)
                 self.catalogue.commit_if_due()
+                self.progress("confirm", min(done, pairs), pairs)
+            if not again:
+                break
+            batch = again
         self.catalogue.commit()
         self.progress("confirm", pairs, pairs)
 
@@ -383,12 +379,10 @@ def _patience(job: ComponentJob) -> float:
     return 2.0 * len(job.photos) + len(job.pairs)
 
 
-def _halves(job: ComponentJob) -> list[ComponentJob]:
+def _singles(job: ComponentJob) -> list[ComponentJob]:
     """A job that broke its worker, as single pairs; so the one that did it is found."""
     from dedup.confirm import ComponentJob
 
-    if len(job.pairs) < 2:
-        return []
     singles = []
     for pair in job.pairs:
         ends = (pair.left, pair.right)

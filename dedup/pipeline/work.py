@@ -151,7 +151,7 @@ class Work:
         touched.discard(0)
         # Whoever was tied to a content that went is on its own now.
         present = {row[_CONTENT] for row in now if row[_ID] in seen}
-        for low, high, relation in catalogue.match_ends():
+        for low, high, _, relation in catalogue.match_ends():
             if relation and (
                 (low in touched and low not in present) or (high in touched and high not in present)
             ):
