@@ -70,7 +70,8 @@ def flat_pairs(
             [np.array(found, dtype=np.int64) for found in near] or [np.empty(0, np.int64)]
         )
         yield from _once(first, second, grid, is_new)
-    yield from _crowd_pairs(np.array(crowds, dtype=np.int64), grid, quarters, greys, is_new)
+    if crowds:
+        yield from _crowd_pairs(np.array(crowds, dtype=np.int64), grid, quarters, greys)
 
 
 def _once(
@@ -89,7 +90,6 @@ def _crowd_pairs(
     grid: NDArray[np.float32],
     quarters: NDArray[np.float32],
     greys: Callable[[Rows], NDArray[np.uint8]],
-    is_new: NDArray[np.bool_],
 ) -> Iterator[tuple[Rows, Rows]]:
     """Pictures that share their colour with many: each with the first of its kind, and with those of the
     same noise.
@@ -97,11 +97,10 @@ def _crowd_pairs(
     All with all is a matrix product, 1,024 against 1,024 at a time: 5,000 black frames take 5 s, and 30,000
     pairs come out instead of 12 million.
     """
-    if not len(asked):
-        return
     tree = cKDTree(quarters)
     waiting = np.zeros(len(grid), dtype=bool)
     waiting[asked] = True
+    pairs = []
     for row in asked.tolist():
         if not waiting[row]:
             continue
@@ -109,18 +108,14 @@ def _crowd_pairs(
         family = family[np.abs(grid[family] - grid[row]).max(axis=1) <= CELL_LEVELS]
         here = family[waiting[family]]
         waiting[here] = False
-        others = here[here != row]
-        yield np.minimum(row, others), np.maximum(row, others)
-        noise = np.sort(family)
-        best = _nearest_noise(here, noise, greys)
-        first = np.repeat(here, best.shape[1])
-        second = best.reshape(-1)
-        real = second >= 0
+        best = _nearest_noise(here, family, greys)
+        first = np.concatenate([here, np.repeat(here, best.shape[1])])
+        second = np.concatenate([np.full(len(here), family[0]), best.reshape(-1)])
+        real = (second >= 0) & (first != second)
         first, second = first[real], second[real]
-        pairs = np.unique(np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1), axis=0)
-        pairs = pairs[(pairs[:, 0] != row) & (pairs[:, 1] != row)]
-        pairs = pairs[is_new[pairs[:, 0]] | is_new[pairs[:, 1]]]
-        yield pairs[:, 0], pairs[:, 1]
+        pairs.append(np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1))
+    once = np.unique(np.concatenate(pairs), axis=0)
+    yield once[:, 0], once[:, 1]
 
 
 def _nearest_noise(asked: Rows, family: Rows, greys: Callable[[Rows], NDArray[np.uint8]]) -> Rows:

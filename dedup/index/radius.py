@@ -38,8 +38,8 @@ LEAST_BLOCK = 1 << 16
 """Pairs in a block, but for the last one."""
 _PROBE_COST, _CHECK_COST, _SORT_COST, _COMPARE_COST, _CALL_COST = 22.0, 3.5, 40.0, 1.5, 40_000.0
 """Nanoseconds per probed bucket, checked candidate, sorted hash, plain comparison and round of calls to NumPy; only
-their ratios matter, to choose bands. A probe is a jump through memory, a check runs along it: with four bands of 16 bits
-a million hashes take 5.6 s at radius 8, with three of 21 bits and a quarter of the checks 8.6 s."""
+their ratios matter, to choose bands. A probe is a jump through memory, a check runs along it: with four bands of 16
+bits a million hashes take 5.6 s at radius 8, with three of 21 bits and a quarter of the checks 8.6 s."""
 
 
 @dataclass(frozen=True, slots=True)
