@@ -196,6 +196,22 @@ def test_similar_pairs_stand_apart_and_make_no_group() -> None:
     assert not inside.similar
 
 
+def test_two_groups_tied_by_a_similar_pair_have_their_keepers_measured() -> None:
+    original, bordered, coarse, marked = _photos(4)
+    matches = [
+        draw_match(original, bordered, EDITED),
+        draw_match(coarse, marked, EDITED),
+        # Against the bordered one, the coarse one looked like another moment.
+        draw_match(bordered, coarse, SIMILAR),
+    ]
+    result = _group([original, bordered, coarse, marked], matches)
+    assert [(pair.left, pair.right) for pair in result.wanted] == [(1, 3)]
+    joined = _settle([original, bordered, coarse, marked], matches, lambda *_: EDITED)
+    assert [_names(group) for group in joined.groups] == [(1, {2: "edited", 3: "edited", 4: "edited"})]
+    apart = _settle([original, bordered, coarse, marked], matches, lambda *_: None)
+    assert len(apart.groups) == 2
+
+
 def test_a_blank_form_that_resembles_everything_is_split_off_and_named() -> None:
     photos = _photos(14)
     blank, *filled = photos

@@ -160,7 +160,7 @@ def turn_match(match: Match) -> Match:
         return None if box is None else _clipped(_box(box, compose(placement.map, undo)))
 
     named = _NAMED[match.relation]
-    plain = match.relation in (Relation.SAME_BYTES, Relation.SAME_PIXELS)
+    plain = match.relation in (Relation.SAME_BYTES, Relation.SAME_PIXELS, Relation.SIMILAR)
     return replace(
         match,
         left=match.right,

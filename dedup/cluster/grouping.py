@@ -318,16 +318,24 @@ class _Grouping:
 
     def _reach_further(self, home: Mapping[bytes, _Draft]) -> None:
         """Ask for what a chain would have reached: the neighbours of a confirmed member, against its keeper."""
-        for digest, bonds in self._bonds.items():
-            for other in bonds:
+        place = self._place.__getitem__
+        # In keeper order, since the first way to a pair gives it its hypothesis.
+        for digest in sorted(self._bonds, key=place):
+            for other in sorted(self._bonds[digest], key=place):
                 if digest not in home or other not in home or home[digest] is home[other]:
                     continue
                 mine, theirs = home[digest].keeper, home[other].keeper
-                if self._place[mine] < self._place[theirs]:
+                if place(mine) < place(theirs):
                     if not self._is_measured(mine, other):
                         self._want(mine, other, digest)
                     elif not self._is_measured(mine, theirs):
                         self._want(mine, theirs, other)
+        # Measured against a poor rendition, a version may look like another moment; the two keepers know better.
+        for (left, right), match in self._match.items():
+            if match.relation is Relation.SIMILAR and left in home and right in home:
+                ends = sorted((home[left].keeper, home[right].keeper), key=place)
+                if ends[0] != ends[1] and not self._is_measured(*ends):
+                    self._want(*ends)
 
     # The records.
 
