@@ -72,6 +72,12 @@ class Results(Shelf):
             "INSERT INTO scans(basis, summary) VALUES (?,?)", (json.dumps(basis), json.dumps(summary))
         )
 
+    def mark_unfinished(self) -> None:
+        """Note that a further scan began to change things; `put_scan` takes the note away."""
+        last = self.last_scan()
+        if last is not None and not last.basis.get("unfinished"):
+            self.put_scan({**last.basis, "unfinished": True}, last.summary)
+
     def scope_files(self, scope: int) -> set[int]:
         """Files that the stored result of a scope covers."""
         return {row[0] for row in self._db.rows("SELECT file FROM scope_files WHERE scope=?", (scope,))}

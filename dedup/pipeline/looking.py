@@ -7,8 +7,10 @@ before the crawl is over.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,11 +52,19 @@ class Sighting:
     passed_over: list[Skipped]
     passed_over_before: list[Skipped]
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether everything is as the catalogue knows it."""
+    def is_quiet(self, seen_before: str) -> bool:
+        """Whether everything is as it was at the last scan, which saw the files of `seen_before`."""
         changes = self.fresh or self.touched or self.gone or self.pending_ids
-        return not changes and self.passed_over == self.passed_over_before
+        return (
+            not changes
+            and self.passed_over == self.passed_over_before
+            and seen_mark(self.seen_ids) == seen_before
+        )
+
+
+def seen_mark(file_ids: Iterable[int]) -> str:
+    """A digest of which files were seen: known files below a root that was away are there again without being new."""
+    return hashlib.sha256(array("q", sorted(file_ids)).tobytes()).hexdigest()[:16]
 
 
 def look(catalogue: Catalogue, roots: Sequence[str], settings: Settings, progress: Progress) -> Sighting:

@@ -132,8 +132,9 @@ def _scan(
         and last.basis["roots"] == list(roots)
         and last.basis["settings"] == deciding_settings(settings)
         and last.basis["stamp"] == program_stamp()
+        and not last.basis["unfinished"]
     )
-    if last is not None and same_ground and sighting.is_quiet and not last.basis["unsettled"]:
+    if last and same_ground and not last.basis["unsettled"] and sighting.is_quiet(last.basis["seen"]):
         summary = replace(
             summary_from_plain(last.summary),
             read=0,

@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from dedup import __version__
 from dedup.catalogue import Catalogue, FileState, KnownFile, ScanRecord, file_of_row
+from dedup.confirm import CONFIRM_RECIPE
 from dedup.engine import Engine, Limits, open_engine
 from dedup.fingerprint import RECIPE
 from dedup.keeper import find_units
 from dedup.pipeline.grouping import Grouped, Grouper, preferences_of
-from dedup.pipeline.looking import Sighting
+from dedup.pipeline.looking import Sighting, seen_mark
 from dedup.pipeline.matching import Confirmer, Contents, search_pairs
 from dedup.pipeline.places import Progress, program_stamp
 from dedup.pipeline.reading import PASSING, attempt_text, read_photos
@@ -85,6 +86,8 @@ class Work:
         seen = {known[file.path][_ID] for file in sighting.fresh}.union(sighting.seen_ids)
         with open_engine(self.settings.jobs, self._limits()) as engine:
             touched = self._read(engine, known, seen, sighting)
+            if catalogue.forget_matches_except(CONFIRM_RECIPE):
+                same_ground = False
             found = search_pairs(catalogue, self.settings, self.progress)
             results, late = self._match(engine, seen, touched if same_ground else None)
         if found is not None:
@@ -107,7 +110,7 @@ class Work:
             recipe=RECIPE,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return ScanOutcome(summary, self._finish(summary, results, late))
+        return ScanOutcome(summary, self._finish(summary, results, late, seen))
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -116,8 +119,16 @@ class Work:
         return Limits(settings.memory_limit_bytes, settings.decode_timeout_s, settings.decode_timeout_s)
 
     def _take_over(self, sighting: Sighting) -> None:
-        """Bring the catalogue's files in line with what was seen."""
+        """Bring the catalogue's files in line with what was seen.
+
+        From here until the end the stored result is that of files that have changed since: groups that hold one of them
+        go at once, and a scan that does not come to its end leaves a mark, so that the next one groups everything.
+        """
+        stale = [row[_ID] for row in (*sighting.gone, *sighting.replaced)]
         with self.catalogue.all_or_nothing():
+            for scope in (LAST_ROOTS, EVERYTHING):
+                self.catalogue.clear_result(scope, stale)
+            self.catalogue.mark_unfinished()
             self.catalogue.forget_files(row[_ID] for row in sighting.gone)
             # In order of path, so that ids of a first scan do not depend on the order of folders in it.
             self.catalogue.put_files(sorted(sighting.fresh, key=_by_path))
@@ -132,8 +143,9 @@ class Work:
         catalogue = self.catalogue
         touched = {row[_CONTENT] for row in (*sighting.gone, *sighting.replaced)}
         touched |= {known[file.path][_CONTENT] for file in sighting.touched}
-        lost = catalogue.scope_files(LAST_ROOTS) - seen
-        touched |= {row[_CONTENT] for row in known.values() if row[_ID] in lost}
+        # What was away the last time, or is away now.
+        differing = catalogue.scope_files(LAST_ROOTS) ^ seen
+        touched |= {row[_CONTENT] for row in known.values() if row[_ID] in differing}
         waiting = self._waiting(known, seen)
         if waiting:
             reading = read_photos(catalogue, engine, waiting, self.attempt, self.progress)
@@ -211,7 +223,9 @@ class Work:
                 late = list(confirmer.late.values())
         return results, late
 
-    def _finish(self, summary: ScanSummary, results: Iterable[_Result], late: Sequence[Skipped]) -> Tally:
+    def _finish(
+        self, summary: ScanSummary, results: Iterable[_Result], late: Sequence[Skipped], seen: set[int]
+    ) -> Tally:
         """Replace the result of the last scan by this one's, all at once."""
         catalogue = self.catalogue
         passing = any(why.reason in PASSING for _, _, why in catalogue.failures())
@@ -219,7 +233,9 @@ class Work:
             "roots": list(summary.roots),
             "settings": deciding_settings(self.settings),
             "stamp": program_stamp(),
+            "seen": seen_mark(seen),
             "unsettled": bool(late) or passing,
+            "unfinished": False,
         }
         plain = summary_to_plain(summary)
         plain["late"] = [[skipped.path, skipped.reason, skipped.detail] for skipped in late]
