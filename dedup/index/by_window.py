@@ -27,7 +27,7 @@ WINDOW_RADIUS_BITS = 10
 """The nearest window of crops to 70 % of the area, of straightened and of framed pictures is within 10 bits. At 12
 the join takes three times as long, hits of different photos grow ninefold, and no edit of 3,900 and 13,500 files is
 found more often."""
-WINDOW_LIKENESS = 0.5
+WINDOW_LIKENESS = 0.55
 """Correlation through the window that a hit needs: on 3,900 files, 99 % of true pairs and a third of the others have
 it."""
 TRIES = 3
@@ -63,12 +63,12 @@ def window_pairs(library: Library, seen: SeenPairs, folder: Path | None) -> Iter
         np.concatenate([whole, inner.windows]),
         np.concatenate([library.table.phash64[rows, 0], inner.hashes]),
     )
+    best = _Alike.none()
     for asking in _questions(store, rows, inner):
-        found = _most_alike(library, asking, shown, seen)
-        if len(found):
-            yield found
-            seen.add(seen.keys(found.first, found.second))
+        best = best.joined(_alike_hits(library, asking, shown))
     store.save()
+    seen.add(seen.keys(best.found.first, best.found.second))
+    yield from best.found.chunks()
 
 
 def _inside_borders(library: Library, store: WindowStore, rows: Rows) -> _Views:
@@ -96,21 +96,38 @@ def _questions(store: WindowStore, rows: Rows, inner: _Views) -> Iterator[_Views
         yield _Views(np.repeat(some, windows.WINDOW_COUNT), np.tile(numbers, (len(some), 1)), hashes)
 
 
-def _most_alike(library: Library, asking: _Views, shown: _Views, seen: SeenPairs) -> Found:
-    """Of all hits, the most alike of each pair, where it is alike enough.
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """Pairs that passed, each once, with how alike they are."""
 
-    Where both pictures of a pair ask, the earlier row has the word: in a search of the new as in one of all.
-    """
-    hits = _nearest_hits(library, asking, shown, seen)
+    found: Found
+    likeness: NDArray[np.float32]
+
+    @classmethod
+    def none(cls) -> _Alike:
+        rows, window = np.empty(0, dtype=np.int64), np.empty((0, 4))
+        return cls(Found(rows, rows, np.empty(0, np.uint8), rows, window, window), np.empty(0, np.float32))
+
+    def joined(self, other: _Alike) -> _Alike:
+        """Both; of a pair that is in both, or twice in one, the more alike."""
+        found = self.found.joined(other.found)
+        alike = np.concatenate([self.likeness, other.likeness])
+        keys = SeenPairs.keys(found.first, found.second)
+        # Rounded, and then by the window: the same choice whichever of the two pictures asked first.
+        boxes = np.concatenate([found.first_window, found.second_window], axis=1).T
+        order = np.lexsort((*boxes, found.first, -alike.round(4), keys))
+        order = order[_begins(keys[order])]
+        return _Alike(found.take(order), alike[order])
+
+
+def _alike_hits(library: Library, asking: _Views, shown: _Views) -> _Alike:
+    """The hits that are alike enough."""
+    hits = _nearest_hits(library, asking, shown)
     alike = in_chunks(hits, lambda part: _likeness(library, part, asking, shown))
     enough = alike >= WINDOW_LIKENESS
     hits, alike = hits[enough], alike[enough]
     first, second = asking.rows[hits[:, 2]], shown.rows[hits[:, 3]]
-    keys = seen.keys(first, second)
-    order = np.lexsort((hits[:, 3], hits[:, 2], -alike, first > second, keys))
-    order = order[_begins(keys[order])]
-    hits, first, second = hits[order], first[order], second[order]
-    return Found(
+    found = Found(
         first,
         second,
         hits[:, 1].astype(np.uint8),
@@ -118,10 +135,11 @@ def _most_alike(library: Library, asking: _Views, shown: _Views, seen: SeenPairs
         _boxes(library, asking.windows[hits[:, 2]], first),
         shown.windows[hits[:, 3]],
     )
+    return _Alike(found, alike)
 
 
-def _nearest_hits(library: Library, asking: _Views, shown: _Views, seen: SeenPairs) -> NDArray[np.int64]:
-    """(k, 4): direction, bits, question, answer of the nearest few hits of each pair and direction that is open."""
+def _nearest_hits(library: Library, asking: _Views, shown: _Views) -> NDArray[np.int64]:
+    """(k, 4): direction, bits, question, answer of the nearest few hits of each open pair, from either side."""
     hits = [np.empty((0, 4), dtype=np.int64)]
     fresh = library.is_new[asking.rows]
     everything, only_new = np.arange(len(shown.rows)), np.flatnonzero(library.is_new[shown.rows])
@@ -132,7 +150,6 @@ def _nearest_hits(library: Library, asking: _Views, shown: _Views, seen: SeenPai
             question, answer = asked[query], answers[target]
             first, second = asking.rows[question], shown.rows[answer]
             is_open = (first != second) & ~library.is_settled(first, second)
-            is_open &= ~seen.has(seen.keys(first, second))
             columns = (first << 32 | second, bits.astype(np.int64), question, answer)
             hits.append(np.stack(columns, axis=1)[is_open])
     found = np.concatenate(hits)

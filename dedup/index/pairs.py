@@ -55,6 +55,12 @@ class Found:
         """Only these pairs."""
         return Found(*(getattr(self, name)[which] for name in self.__slots__))
 
+    def joined(self, other: Found) -> Found:
+        """These pairs, then the others."""
+        return Found(
+            *(np.concatenate([getattr(self, name), getattr(other, name)]) for name in self.__slots__)
+        )
+
     def chunks(self) -> Iterator[Found]:
         """The pairs, `CHUNK` at a time."""
         for at in range(0, len(self), CHUNK):
