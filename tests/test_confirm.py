@@ -81,15 +81,26 @@ def test_the_source_of_a_match_is_the_strongest_that_proposed_it(shelf: Shelf) -
     assert confirm((one, two), pairs).matches[0].source is Source.HASH
 
 
-def test_each_photo_is_decoded_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads: Counter[str] = Counter()
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each path was decoded in full."""
+    found: Counter[str] = Counter()
     read = loading.read_photo
 
     def counted(file: PhotoFile) -> FullPicture:
-        reads[file.path] += 1
+        found[file.path] += 1
         return read(file)
 
     monkeypatch.setattr(loading, "read_photo", counted)
+    return found
+
+
+def test_photos_whose_greys_have_nothing_in_common_are_not_decoded(shelf: Shelf, reads: Counter[str]) -> None:
+    assert shelf.ask(CAT, COFFEE) is None
+    assert not reads
+
+
+def test_each_photo_is_decoded_once(shelf: Shelf, reads: Counter[str]) -> None:
     contents: list[Content] = [
         CAT,
         jpeg(CAT, 80),
@@ -254,6 +265,12 @@ def test_an_enlarged_copy_is_known_by_what_it_was_enlarged_from(
     assert found.matches[0].direction == "right-first"
     scales = {item.photo_id: item.effective_scale for item in found.inspections}
     assert scales == {larger.id: pytest.approx(1 / factor, abs=0.01), smaller.id: 1.0}
+
+
+def test_two_savings_at_one_quality_leave_it_open(shelf: Shelf) -> None:
+    """Each has the other's traces."""
+    match = shelf.ask(FIRST, jpeg(decoded(FIRST), 75))
+    assert match and match.direction == "unknown"
 
 
 def test_two_copies_without_a_trace_leave_it_open(shelf: Shelf) -> None:
