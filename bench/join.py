@@ -1,7 +1,7 @@
 """The radius join against faiss's exact search of binary vectors, same hashes, one core each: `python -m bench.join`.
 
-Measured in CPU seconds, so that other programs on the machine disturb little. faiss runs in a virtual environment of its
-own; it is asked a sample of the queries, and its time is scaled to all of them. Recall is checked on that sample.
+Measured in CPU seconds, so that other programs on the machine disturb little. faiss runs in a virtual environment of
+its own; it is asked a sample of the queries, and its time is scaled to all of them. Recall is checked on that sample.
 
 `random`: random hashes with 15 % planted clusters. `skew`: a fifth of all around 40 templates besides, as low-texture
 photos are.

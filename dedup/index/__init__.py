@@ -5,6 +5,7 @@ A candidate is never evidence; `confirm` measures it. Call `find_candidates`; wh
     table.py       FingerprintTable: what is known of every photo, packed
     radius.py      every pair of 64-bit hashes within a Hamming radius
     windows.py     hashes of windows of a picture
+    window_store.py  those hashes on disk, so that a few new photos cost no reading of the old ones
     likeness.py    how alike two greys are: the gate
     flat.py        pictures without texture
     neighbours.py  the memory-mapped annoy index, also for asking about one picture

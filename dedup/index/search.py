@@ -1,7 +1,7 @@
 """From the table of fingerprints to candidate pairs: four searches, one stream.
 
 Promises: each pair once, under the hypothesis of the first search that found it; the same table gives the same pairs
-in the same order; with `is_new`, only pairs with a new photo; pictures with equal fingerprints are one node.
+in the same order; with `is_new`, only pairs with a new photo; many pictures with equal fingerprints are one node.
 Does not: prove anything. `confirm` measures what comes out here.
 
     HASH       radius join over `phash64`, eight orientations against one               by_hash.py, radius.py
@@ -33,7 +33,7 @@ from dedup.index.pairs import (
     is_among,
     whole_pairs,
 )
-from dedup.index.table import FingerprintTable
+from dedup.index.table import FingerprintTable, row_keys
 from dedup.records import CandidatePair, IndexQuality, Source
 from dedup.settings import Settings
 
@@ -44,6 +44,9 @@ between."""
 NEIGHBOUR_AGREEMENT = 0.5
 """Share of tiles in which a pair that only annoy proposes must agree: retouched copies have 0.75 and more, others
 0.4."""
+
+FEW_TWINS = 8
+"""Photos with one fingerprint that are still searched for each by itself."""
 
 SAMPLE_PAIRS = 2000
 """Exact pairs on which annoy's recall is measured: enough to tell 99 % from 98.5 %."""
@@ -92,8 +95,12 @@ class CandidateSearch:
         is_new: NDArray[np.bool_] | None,
         folder: Path | None,
     ) -> None:
-        asked = np.ones(len(table), dtype=bool) if is_new is None else is_new
-        self._library = Library(table, greys, asked, settings.hash_radius_bits)
+        self._table = table
+        self._asked = np.ones(len(table), dtype=bool) if is_new is None else is_new
+        self._nodes, self._node_of = _equal_rows(table)
+        self._library = Library(
+            table.take(self._nodes), greys, self._asked[self._nodes], settings.hash_radius_bits
+        )
         self._with_neighbours = settings.neighbours
         self._folder = folder
         self._seen = SeenPairs()
@@ -114,8 +121,9 @@ class CandidateSearch:
 
     def _search(self) -> Iterator[CandidatePair]:
         library = self._library
-        if len(library.table) < 2 or not library.is_new.any():
+        if len(self._table) < 2 or not self._asked.any():
             return
+        yield from self._twins()
         by_hash = HashSearch(library, SAMPLE_PAIRS)
         for found in by_hash.pairs():
             self._exact += len(found)
@@ -128,6 +136,18 @@ class CandidateSearch:
             for found in self._neighbour_pairs(*by_hash.sample):
                 self._beyond += len(found)
                 yield from library.as_pairs(found, Source.NEIGHBOUR)
+
+    def _twins(self) -> Iterator[CandidatePair]:
+        """Photos with equal fingerprints, each with the first of them, which searches for all."""
+        ids, textured = self._table.ids, self._table.texture >= HASH_TEXTURE_LEVELS
+        rows = np.flatnonzero(self._node_of != np.arange(len(ids)))
+        rows = rows[self._asked[rows] | self._asked[self._node_of[rows]]]
+        self._exact += int(textured[rows].sum())
+        for one, other, is_textured in zip(
+            ids[rows].tolist(), ids[self._node_of[rows]].tolist(), textured[rows].tolist(), strict=True
+        ):
+            source, bits = (Source.HASH, 0) if is_textured else (Source.FLAT, 64)
+            yield CandidatePair(min(one, other), max(one, other), source, bits)
 
     def _flat_pairs(self) -> Iterator[Found]:
         library = self._library
@@ -165,3 +185,18 @@ class CandidateSearch:
         self._seen.add(keys[is_open])
         is_open = ~self._library.is_settled(first, second)
         return first[is_open], second[is_open]
+
+
+def _equal_rows(table: FingerprintTable) -> tuple[Rows, Rows]:
+    """The rows that search, and for every row the one that searches for it: the first with its fingerprint, if many
+    have it."""
+    keys = row_keys(table, with_aspect=True)
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    node_of = first[group].astype(np.int64)
+    # A few twins are as well searched for each: then each comes with its own hypotheses.
+    equal = np.bincount(group)[group] > FEW_TWINS if len(table) else np.empty(0, dtype=bool)
+    for name in ("phash64", "phash256", "dhash64", "histogram", "texture", "colour", "trim"):
+        column = getattr(table, name)
+        equal &= (column == column[node_of]).all(axis=tuple(range(1, column.ndim)))
+    node_of[~equal] = np.flatnonzero(~equal)
+    return np.flatnonzero(node_of == np.arange(len(table))), node_of
