@@ -111,6 +111,12 @@ def test_a_film_look_over_a_lost_profile_is_edited(shelf: Shelf) -> None:
     edited(shelf.ask(jpeg(CAT), jpeg(tinted)))
 
 
+def test_shadows_lifted_out_of_the_dark_are_no_things_that_moved(shelf: Shelf) -> None:
+    """What compression and clipping had hidden differs all over the frame, though not by much."""
+    night = real_photo("rocket", 340)
+    edited(shelf.ask(night, jpeg(as_image(255 * (as_floats(night) / 255) ** 0.4), 92)))
+
+
 # --- softness and noise -----------------------------------------------------------------------------------------------
 
 
@@ -202,6 +208,17 @@ def test_a_place_wiped_out_smoothly_is_never_safe(shelf: Shelf, name: str) -> No
     wiped = photo.copy()
     wiped.paste(photo.crop(box).filter(ImageFilter.GaussianBlur(12)), box[:2])
     assert not (found := shelf.ask(photo, jpeg(wiped, 92))) or not found.relation.is_safe
+
+
+@pytest.mark.parametrize("name", ["chelsea", "coffee"])
+def test_a_large_place_repainted_is_still_an_edit(shelf: Shelf, name: str) -> None:
+    """About 15 %, and all of it in one place."""
+    photo, other = real_photo(name, 340), real_photo("rocket", 340)
+    x, y, wide, tall = (
+        round(side * share) for side, share in zip(photo.size * 2, (0.25, 0.25, 0.43, 0.43), strict=True)
+    )
+    match = edited(shelf.ask(photo, ellipse_paste(photo, other, (x, y, x + wide, y + tall))))
+    assert change(match, "retouched").amount > 0.06
 
 
 def stamped(photo: Image.Image) -> Image.Image:
