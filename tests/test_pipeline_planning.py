@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,10 +81,10 @@ def settle(families: list[list[int]], rows: list[Edge]) -> tuple[int, set[tuple[
             return rounds, measured
         for contents, edges in plan_jobs(planned.edges, sorted):
             assert len(contents) <= JOB_PHOTOS
-            near = {
-                content: {c for edge in edges for c in edge[1:] if content in edge[1:]}
-                for content in contents
-            }
+            near: dict[int, set[int]] = defaultdict(set)
+            for _, one, other in edges:
+                near[one].add(other)
+                near[other].add(one)
             settled: set[int] = set()
             for hub in sorted(contents):
                 if hub in settled:
