@@ -201,7 +201,6 @@ def lights_at_night(seed: int, noise: float, channels: int) -> Image.Image:
     return as_image(lights + np.random.default_rng(seed).normal(0, noise, (300, 400, channels)))
 
 
-@pytest.mark.xfail(reason="beside strong lights the grain is not asked for")
 def test_two_exposures_of_lights_at_night_are_never_safe(shelf: Shelf) -> None:
     assert not is_safe(shelf.ask(lights_at_night(1, 9, 3), lights_at_night(2, 9, 3)))
 

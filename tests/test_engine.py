@@ -98,7 +98,7 @@ def do(job: Job) -> str:
     return job.name
 
 
-TIGHT = Limits(memory_bytes=256 * MIB, timeout_s=1.0, cpu_s=60.0)
+TIGHT = Limits(memory_bytes=256 * MIB, timeout_s=6.0, cpu_s=60.0)
 
 
 @pytest.fixture(params=["serial", "one worker", "two workers"])

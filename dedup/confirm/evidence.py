@@ -1,16 +1,18 @@
 """Which of two copies came first, from traces that the earlier one's JPEG compression left in the later one.
 
 A JPEG's pixels are sums of cosines whose weights are whole multiples of its quantisation steps. A picture made from
-that JPEG (saved again finer, as PNG, enlarged) still has weights that cluster at those multiples; a picture from which
-the JPEG was made has not. (Double-compression forensics: Z. Fan and R. de Queiroz, Identification of bitmap compression
-history, IEEE Trans. Image Processing 12(2), 2003, doi:10.1109/TIP.2002.807361. We look at one grid that is known
-from the other file, not at all of them.)
+that JPEG (saved again finer, as PNG, enlarged) still has weights that cluster at those multiples; a picture from
+which the JPEG was made has not. (Double-compression forensics: Z. Fan and R. de Queiroz, Identification of bitmap
+compression history, IEEE Trans. Image Processing 12(2), 2003, doi:10.1109/TIP.2002.807361. We look at one grid that
+is known from the other file, not at all of them.)
 
 Promises: an answer only where the traces are plain. Does not: look at metadata or dates; that is the keeper's
 business.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,11 @@ from dedup.confirm.pixels import LUMA, Pixels
 
 LEAST_STEP = 3
 """Quantisation steps below this leave traces finer than the rounding of pixels."""
+NO_TRACE = 0.25
+FINER = 0.6
+"""The child's own step over the parent's up to which its weights can tell of the parent's."""
+AGREES = 0.8
+"""Share of the weights that must be near the parent's own multiples; places that were painted over have others."""
 BLOCKS = 900
 CLUSTERED = 0.135
 """Mean distance to the nearest multiple, in steps: 0.25 for weights that know nothing of the grid, below 0.1 for a
@@ -31,40 +38,64 @@ _ZIGZAG = np.array(
 """Place (row by row) of each step of a table in zigzag order: diagonal by diagonal, each in turn downwards and up."""
 
 
-def grid_distance(pixels: Pixels, table: tuple[int, ...]) -> float:
-    """How far the cosine weights of a picture are from the multiples of a JPEG's quantisation steps.
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """One picture as the possible source of another."""
 
-    Parameters
-    ----------
-    pixels : (height, width, 3) uint8
-        RGB on the JPEG's own grid (its stored orientation and size).
-    table
-        64 luma steps in zigzag order.
+    parent: Pixels
+    """(height, width, 3) uint8, on the JPEG's own grid (its stored orientation and size)."""
+    child: Pixels
+    """The other picture's pixels on that grid."""
+    table: tuple[int, ...]
+    """The parent's 64 luma steps in zigzag order."""
+    child_table: tuple[int, ...] | None
+    """The child's own, where it is a JPEG of the same grid."""
+
+
+def grid_distance(traces: Traces) -> float:
+    """How far the child's cosine weights are from the multiples of the parent's quantisation steps.
 
     Returns
     -------
     float
-        Mean distance in steps, 0 to 0.5: about 0.25 where there is no trace, also when the table is too fine to
-        leave one.
+        Mean distance in steps, 0 to 0.5: about 0.25 where there is no trace, and 0.25 where none can be told: the
+        table is too fine, the child's own steps are no finer (they would lie on the grid by themselves), or the
+        multiples that the child is near are not the parent's own.
     """
     steps = np.empty(64)
-    steps[_ZIGZAG] = table
+    steps[_ZIGZAG] = traces.table
+    telling = steps >= LEAST_STEP
+    if traces.child_table is not None:
+        own = np.empty(64)
+        own[_ZIGZAG] = traces.child_table
+        telling &= own <= FINER * steps
+    telling[0] = False
+    height, width = traces.child.shape[0] // 8, traces.child.shape[1] // 8
+    if height * width < 16 or not telling.any() or traces.parent.shape != traces.child.shape:
+        return NO_TRACE
+    child, sound = _weights(traces.child)
+    parent, _ = _weights(traces.parent)
+    ratio, source = child / steps, parent / steps
+    # The first weight is the mean, which any change of tone moves; clipped blocks lost their weights.
+    useful = (np.abs(ratio) > 0.6) & telling & sound[:, None]
+    if useful.sum() < 200:
+        return NO_TRACE
+    nearest = np.round(ratio[useful])
+    if float((nearest == np.round(source[useful])).mean()) < AGREES:
+        return NO_TRACE
+    return float(np.abs(ratio[useful] - nearest).mean())
+
+
+def _weights(pixels: Pixels) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(blocks, 64) cosine weights of a sample of the luma's 8 px blocks, and which blocks are nowhere clipped."""
     height, width = pixels.shape[0] // 8, pixels.shape[1] // 8
-    if height * width < 16:
-        return 0.25
     every = max(1, int((height * width / BLOCKS) ** 0.5))
     cut = pixels[: height * 8, : width * 8].reshape(height, 8, width, 8, 3)[::every, :, ::every]
     luma = (cut.astype(np.float32) @ LUMA).transpose(0, 2, 1, 3).reshape(-1, 8, 8) - 128
-    weights = fft.dctn(luma, axes=(1, 2), norm="ortho").reshape(-1, 64)
-    # The first weight is the mean, which any change of tone moves; clipped blocks lost their weights.
-    clipped = (luma.reshape(-1, 64).min(axis=1) < -126) | (luma.reshape(-1, 64).max(axis=1) > 125)
-    ratio: NDArray[np.float64] = weights / steps
-    useful = (np.abs(ratio) > 0.6) & (steps >= LEAST_STEP) & ~clipped[:, None]
-    useful[:, 0] = False
-    if useful.sum() < 200:
-        return 0.25
-    inside = ratio[useful]
-    return float(np.abs(inside - np.round(inside)).mean())
+    flat = luma.reshape(-1, 64)
+    sound = (flat.min(axis=1) >= -126) & (flat.max(axis=1) <= 125)
+    weights: NDArray[np.float32] = fft.dctn(luma, axes=(1, 2), norm="ortho").reshape(-1, 64)
+    return weights, sound
 
 
 def stored_orientation(pixels: Pixels, orientation: int) -> Pixels:

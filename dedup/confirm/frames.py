@@ -22,6 +22,10 @@ PLAIN_LEVELS = 14
 12."""
 PLAIN_SHARE = 0.88
 """Share of the surroundings that is plain in a border; a phone's clock and buttons take 5 to 9 % of its bars."""
+LEAST_BORDER = 0.03
+"""Share of the frame below which a plain strip is as likely the scene's own edge."""
+SCATTER_LEVELS = 1.5
+"""Mean distance from its colour: a drawn border has 0 to 1 after compression, a wall or a sky more."""
 RIM_SHARE = 0.02
 """Thickness, as a share of the longer side, of the rim inside the shared part that a border is held against."""
 
@@ -47,22 +51,26 @@ def surroundings(outer: Image.Image, matrix: Map) -> Surroundings:
     outside = ~ndimage.binary_dilation(shared, iterations=reach)
     if outside.mean() < 0.004:
         return "none"
+    share = float(outside.mean())
     inner = ndimage.binary_erosion(shared, iterations=reach, border_value=1)
     rim = inner & ndimage.binary_dilation(~inner, iterations=reach + max(2, round(RIM_SHARE * max(size))))
-    plain, colours = _plain_share(pixels[outside])
+    plain, colours, scatter = _plain_share(pixels[outside])
     if plain < PLAIN_SHARE:
         return "scene"
+    if share < LEAST_BORDER or scatter > SCATTER_LEVELS:
+        return "either"
     alike = (
         np.abs(pixels[rim].astype(np.int16)[:, None] - colours[None]).max(axis=2).min(axis=1) <= PLAIN_LEVELS
     )
     return "either" if alike.mean() >= 0.6 else "plain"
 
 
-def _plain_share(values: NDArray[np.uint8]) -> tuple[float, NDArray[np.int16]]:
-    """Share of the pixels near the commonest colour, and that colour as (1, 3)."""
+def _plain_share(values: NDArray[np.uint8]) -> tuple[float, NDArray[np.int16], float]:
+    """Share of the pixels near the commonest colour, that colour as (1, 3), and their mean distance from it."""
     coarse = (values // 16).astype(np.int64)
     cells = (coarse[:, 0] * 16 + coarse[:, 1]) * 16 + coarse[:, 2]
     commonest = np.bincount(cells).argmax()
     colour = np.median(values[cells == commonest], axis=0).astype(np.int16)[None]
-    near = np.abs(values.astype(np.int16) - colour).max(axis=1) <= PLAIN_LEVELS
-    return float(near.mean()), colour
+    gaps = np.abs(values.astype(np.int16) - colour).max(axis=1)
+    near = gaps <= PLAIN_LEVELS
+    return float(near.mean()), colour, float(gaps[near].mean()) if near.any() else 0.0

@@ -21,6 +21,8 @@ from dedup.confirm.tone import ToneModel, fit_tone
 Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
+MONOCHROME_VARIANCE = 4.0
+"""Variance of colour, levels squared, that compression alone puts into a picture of one tint."""
 SURROUNDINGS_PX = 6.0
 """Sigma of the window in which detail is compared, at 512 px."""
 DETAIL_FLOOR = 8.0
@@ -178,7 +180,7 @@ def _describe(
     y, z = p @ LUMA, q @ LUMA
     gain = float((z.mean() + 1) / (y.mean() + 1))
     slope = float(np.sqrt((z.var() + 1) / (y.var() + 1)))
-    chroma_p, chroma_q = p - y[:, None], q - z[:, None]
+    chroma_p, chroma_q = _own_colour(p, y), _own_colour(q, z)
     cast_p, cast_q = chroma_p.mean(axis=0), chroma_q.mean(axis=0)
     # Colour is measured about its mean: a cast moves the mean, saturation the spread.
     before, after = float(np.square(chroma_p - cast_p).mean()), float(np.square(chroma_q - cast_q).mean())
@@ -195,6 +197,16 @@ def _describe(
         float(drift[0] - drift[2]) / 2,
         vignette if forward else -vignette,
     )
+
+
+def _own_colour(pixels: NDArray[np.float64], luma: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Colour apart from luma; of a picture in tints of one colour (greyscale, sepia) nothing but its cast remains."""
+    chroma = pixels - luma[:, None]
+    centred = luma - luma.mean()
+    slope = (chroma * centred[:, None]).mean(axis=0) / max(float((centred * centred).mean()), 1e-6)
+    rest: NDArray[np.float64] = chroma - slope * centred[:, None]
+    spread = float(np.square(rest - rest.mean(axis=0)).mean())
+    return rest if spread < MONOCHROME_VARIANCE else chroma
 
 
 def _measure(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dedup.confirm import alignment, relation, words
 from dedup.confirm.alignment import IDENTITY, Alignment, Map
-from dedup.confirm.evidence import CLUSTERED, grid_distance, stored_orientation, turn
+from dedup.confirm.evidence import CLUSTERED, NO_TRACE, Traces, grid_distance, stored_orientation, turn
 from dedup.confirm.frames import surroundings
 from dedup.confirm.likeness import Likeness, compare_registered
 from dedup.confirm.loading import Loaded, Loader, grey64
@@ -23,6 +23,7 @@ from dedup.confirm.pixels import (
     Pixels,
     is_same_frame,
     measure_difference,
+    measure_flat_grain,
     measure_grain,
     resize_to,
 )
@@ -35,6 +36,9 @@ GATE_CORRELATION = 0.5
 """Registered 64 px greys: edits reach 0.71 (a place of 15 % repainted), so no edit is lost by a wide margin."""
 SETTLED_CORRELATION = 0.985
 """A start that registers this well needs no further starts."""
+LEAST_SIDE_PX = 40
+"""A reduced copy with a shorter side cannot prove the larger picture: a date in its corner is less than a pixel
+high."""
 CLUSTER_GAP = 0.03
 """Traces both ways are told apart from this difference of grid distances."""
 COPY_MEAN_LEVELS = 3.0
@@ -126,6 +130,15 @@ class PairMeasurer:
             return self._build(
                 a, b, Relation.EDITED, _Measured(difference, IDENTITY, 1, 1.0), changes, hypotheses
             )
+        if min(*a.size, *b.size) < LEAST_SIDE_PX and a.size != b.size:
+            return self._build(
+                a,
+                b,
+                Relation.EDITED,
+                _Measured(difference, IDENTITY, 1, 1.0),
+                changes + _resized(a, b),
+                hypotheses,
+            )
         if (a.full.alpha is None) != (b.full.alpha is None):
             changes.append(
                 Change("alpha", "transparency filled" if b.full.alpha is None else "with transparency")
@@ -155,8 +168,7 @@ class PairMeasurer:
         change = words.turn_change(orientation)
         if difference is None or change is None:
             return None
-        ratio = b.size[0] * b.size[1] / (a.size[0] * a.size[1])
-        changes = [change, *words.resize_changes(float(np.sqrt(ratio)))]
+        changes = [change, *_resized(a, b)]
         spread = max(difference.spread_levels, 1e-3)
         likeness = max(-1.0, 1 - 0.5 * (difference.rms_levels / spread) ** 2)
         measured = _Measured(difference, IDENTITY, orientation, likeness)
@@ -172,8 +184,7 @@ class PairMeasurer:
     ) -> Match:
         exact = difference.rms_levels == 0.0 and _is_exactly_equal(a, b)
         kind = Relation.SAME_PIXELS if exact else Relation.SAME_PICTURE
-        ratio = b.size[0] * b.size[1] / (a.size[0] * a.size[1])
-        found = (changes or []) + words.resize_changes(float(np.sqrt(ratio)))
+        found = (changes or []) + _resized(a, b)
         spread = max(difference.spread_levels, 1e-3)
         likeness = max(-1.0, 1 - 0.5 * (difference.rms_levels / spread) ** 2)
         measured = _Measured(difference, IDENTITY, 1, likeness)
@@ -329,10 +340,16 @@ class PairMeasurer:
 
     def _direction_of_copy(self, a: Loaded, b: Loaded) -> Direction:
         """From traces of one's compression in the other, then from what cannot be undone: size, depth, loss."""
+        if a.full.info.lossless != b.full.info.lossless and np.array_equal(a.full.rgb, b.full.rgb):
+            # No lossy file holds just the pixels that another one happens to have.
+            return "right-first" if a.full.info.lossless else "left-first"
         from_left, from_right = _descent(a, b, 1), _descent(b, a, 1)
         smaller, larger = (a, b) if a.size[0] * a.size[1] < b.size[0] * b.size[1] else (b, a)
         if min(from_left, from_right) <= CLUSTERED and abs(from_left - from_right) >= CLUSTER_GAP:
-            first = a if from_left < from_right else b
+            first, later = (a, b) if from_left < from_right else (b, a)
+            if words.missing_metadata(later.photo, first.photo):
+                # A save may lose what a file says of its picture; it does not find it again.
+                return "unknown"
             if a.size != b.size:
                 if first is not smaller:
                     return "left-first" if larger is a else "right-first"
@@ -393,6 +410,9 @@ def _orient(left: Photo, right: Photo, hypotheses: Sequence[CandidatePair]) -> l
     likely = max(scores, key=lambda o: (round(scores[o], 3), -o))
     if likely not in {orientation for orientation, _ in found}:
         found.append((likely, IDENTITY))
+    # A picture that is its own mirror image agrees either way; then it stands as it stands.
+    if scores[1] >= max(scores[orientation] for orientation, _ in found) - 0.02:
+        found = [(1, IDENTITY), *(item for item in found if item[0] != 1 or item[1] is not IDENTITY)]
     return found
 
 
@@ -453,7 +473,8 @@ def _compare_frames(a: Loaded, b: Loaded) -> tuple[PixelDifference | None, bool]
     """The difference if it is that of copies (else None), as managed and, where profiles differ, as stored."""
     found = _copy_difference(a.full.rgb, b.full.rgb, _alphas(a, b))
     if found is not None:
-        return found, False
+        deep = _deep(a, b)
+        return (found if deep is None or _copy_difference(*deep, None) is not None else None), False
     if a.photo.info.icc_digest != b.photo.info.icc_digest:
         stored = [item.full.samples for item in (a, b)]
         if all(
@@ -464,8 +485,33 @@ def _compare_frames(a: Loaded, b: Loaded) -> tuple[PixelDifference | None, bool]
     return None, False
 
 
+def _deep(a: Loaded, b: Loaded) -> tuple[Pixels, Pixels] | None:
+    """Two pictures of more than eight bits that use little of their range, stretched by one factor to eight bits.
+
+    What lies in the lowest bits is black to eight bits, and all that is black is alike.
+    """
+    samples = [item.full.samples for item in (a, b)]
+    if any(s.dtype != np.uint16 for s in samples) or a.full.meaning != b.full.meaning:
+        return None
+    top = max(1, *(int(s.max(initial=0)) for s in samples))
+    low = min(int(s.min(initial=0)) for s in samples)
+    if top - low >= 65535 // 4:
+        return None
+    stretched = [
+        ((s.astype(np.float32) - low) * (255.0 / max(top - low, 1))).astype(np.uint8) for s in samples
+    ]
+    if stretched[0].shape[2] not in (1, 3):
+        return None
+    planes = [np.repeat(s, 3, axis=2) if s.shape[2] == 1 else s for s in stretched]
+    return planes[0], planes[1]
+
+
+def _resized(a: Loaded, b: Loaded) -> list[Change]:
+    return words.resize_changes(float(np.sqrt(b.size[0] * b.size[1] / (a.size[0] * a.size[1]))))
+
+
 def _alphas(a: Loaded, b: Loaded) -> tuple[Pixels, Pixels] | None:
-    if a.full.alpha is None or b.full.alpha is None or a.size != b.size:
+    if a.full.alpha is None or b.full.alpha is None:
         return None
     return a.full.alpha, b.full.alpha
 
@@ -475,30 +521,64 @@ def _copy_difference(p: Pixels, q: Pixels, alpha: tuple[Pixels, Pixels] | None) 
     size = min((p.shape[1], p.shape[0]), (q.shape[1], q.shape[0]), key=lambda s: s[0] * s[1])
     for sharp in (False, True):
         first, second = resize_to(p, size, sharp=sharp), resize_to(q, size, sharp=sharp)
-        difference = measure_difference(first, second, alpha)
+        planes = (
+            (resize_to(alpha[0], size, sharp=sharp), resize_to(alpha[1], size, sharp=sharp))
+            if alpha
+            else None
+        )
+        difference = measure_difference(first, second, planes)
         near = difference.rms_levels <= 1.5 * relation.RMS_LEVELS
         if not near:
             return None
         grain = measure_grain(first, second) if relation.needs_grain(difference) else None
         if relation.is_same_picture(difference, grain):
-            return difference
+            if difference.rms_levels < relation.GRAINY_RMS_LEVELS or not relation.is_other_exposure(
+                measure_flat_grain(first, second)
+            ):
+                return difference
+            return None
         if p.shape == q.shape:
             return None
     return None
 
 
 def _descent(parent: Loaded, child: Loaded, orientation: int) -> float:
-    """How far the child's cosine weights are from the parent's quantisation steps; 0.25 where that cannot be asked."""
+    """How far the child's cosine weights are from the parent's quantisation steps; 0.25 where that cannot be asked.
+
+    `orientation` (1 to 8) turns the child to how the parent stands. Samples as stored are looked at: a profile that
+    was dropped left them as they were."""
     tables = parent.full.quantisation
-    if not tables or parent.full.samples.ndim != 3:
-        return 0.25
-    pixels = turn(child.full.rgb, orientation)
+    stored = [_stored(item) for item in (parent, child)]
+    if not tables or stored[0] is None or stored[1] is None:
+        return NO_TRACE
+    pixels = turn(stored[1], orientation)
     size = pixels.shape[1], pixels.shape[0]
+    own = child.full.quantisation
     if parent.size != size:
         if not is_same_frame(parent.size, size) or size[0] < parent.size[0]:
-            return 0.25
-        pixels = resize_to(np.ascontiguousarray(pixels), parent.size)
-    return grid_distance(stored_orientation(pixels, parent.full.info.orientation), tables[0])
+            return NO_TRACE
+        pixels, own = resize_to(np.ascontiguousarray(pixels), parent.size, sharp=True), None
+    turned = parent.full.info.orientation
+    return grid_distance(
+        Traces(
+            stored_orientation(stored[0], turned),
+            stored_orientation(pixels, turned),
+            tables[0],
+            own[0] if own else None,
+        )
+    )
+
+
+def _stored(item: Loaded) -> Pixels | None:
+    """The samples as stored, if they are RGB of eight bits (a grey JPEG's are its seen pixels)."""
+    samples = item.full.samples
+    if item.full.meaning == "L":
+        return item.full.rgb
+    return (
+        samples.astype(np.uint8, copy=False)
+        if item.full.meaning == "RGB" and samples.dtype == np.uint8
+        else None
+    )
 
 
 def _edit_changes(

@@ -116,16 +116,17 @@ def measure_difference(
     large = max(2 * TILE_PX, min(reduced.shape[:2]) // LARGE_TILES)
     shift = _tile_means(reduced, large)
     stride = (slice(None, None, max(1, height // 256)), slice(None, None, max(1, width // 256)))
-    detail, detail_box = _changed_detail(a, b, full)
+    busy = float(np.quantile(worst, 0.99))
+    detail, detail_box = _changed_detail(a, b, full, busy)
     return PixelDifference(
         rms_levels=float(np.sqrt(total / (height * width * channels))),
         worst_tile_levels=float(worst.max()),
         worst_tile_box=box,
-        busy_tile_levels=float(np.quantile(worst, 0.99)),
+        busy_tile_levels=busy,
         colour_shift_levels=float(np.sqrt(np.einsum("yxc,yxc->yx", shift, shift)).max()),
         changed_detail=detail,
         changed_detail_box=detail_box,
-        spread_levels=float((a[stride] @ LUMA).std()),
+        spread_levels=min(float((a[stride] @ LUMA).std()), float((b[stride] @ LUMA).std())),
         size_px=(width, height),
     )
 
@@ -164,6 +165,41 @@ def measure_grain(a: Pixels, b: Pixels) -> tuple[float, float]:
     return float(np.corrcoef(p.reshape(-1), q.reshape(-1))[0, 1]), strength
 
 
+FLAT_BLOCKS = 14
+FLAT_BLOCK_PX = 64
+
+
+def measure_flat_grain(a: Pixels, b: Pixels) -> tuple[float, float]:
+    """Correlation and strength of the grain (see `measure_grain`) in the plainest parts, at full size.
+
+    Strong lights in the dark, or a sharp scene under an empty sky, are equal in two exposures from one place; the
+    noise between them is not."""
+    from scipy import ndimage
+
+    height, width = a.shape[:2]
+    side = min(FLAT_BLOCK_PX, height, width)
+    rows = np.unique(np.linspace(0, height - side, 9).astype(int))
+    columns = np.unique(np.linspace(0, width - side, 9).astype(int))
+    found = []
+    for top in rows:
+        for left in columns:
+            window = (slice(top, top + side), slice(left, left + side))
+            p, q = a[window] @ LUMA, b[window] @ LUMA
+            p, q = (v - ndimage.uniform_filter(v, 5) for v in (p, q))
+            strength = float(min(p.std(), q.std()))
+            found.append(
+                (strength, int(top), int(left), float((p * q).mean()), float(p.var()), float(q.var()))
+            )
+    # Blocks without any grain (burnt out, drawn) say nothing; of the others the plainest say most.
+    plainest = sorted(block for block in found if block[0] > 0.5)[:FLAT_BLOCKS]
+    if len(plainest) < FLAT_BLOCKS // 2:
+        return 0.0, 0.0
+    product, first, second = (sum(block[k] for block in plainest) for k in (3, 4, 5))
+    return float(product / max((first * second) ** 0.5, 1e-6)), float(
+        np.median([block[0] for block in plainest])
+    )
+
+
 def _pass_over(a: Pixels, b: Pixels, factor: int) -> tuple[float, NDArray[np.float32], NDArray[np.float32]]:
     """Sum of squares, mean absolute difference per tile and channel, and the difference of the reduced pictures."""
     height, width = a.shape[:2]
@@ -175,8 +211,9 @@ def _pass_over(a: Pixels, b: Pixels, factor: int) -> tuple[float, NDArray[np.flo
     if height < TILE_PX or width < TILE_PX or factor > 64:
         gap = a.astype(np.float32) - b
         return float(np.vdot(gap, gap)), _tile_means(np.abs(gap), TILE_PX), _tile_means(gap, factor)
-    # The band is a multiple of both cell sizes, so that no cell is cut.
-    band = max(_BAND, int(np.lcm(TILE_PX, factor)))
+    # A band is a multiple of both cell sizes, so that no cell is cut and none falls between two bands.
+    cells = int(np.lcm(TILE_PX, factor))
+    band = cells * max(1, _BAND // cells)
     for top in range(0, height, band):
         gap = a[top : top + band].astype(np.float32)
         gap -= b[top : top + band]
@@ -229,9 +266,15 @@ SUSPECT_LEVELS = 6.0
 """Below this mean difference a tile is noise of the encoder."""
 CONTRAST_LEVELS = 10.0
 """Surroundings with less spread than this have no detail to disagree about."""
+PALE_LEVELS = 2.0
+OUTLIER_RATIO = 5.5
+"""Worst tile over the pair's 99th percentile: re-encoding and resizing reach 5.1, a changed word on a page begins
+far above."""
 
 
-def _changed_detail(a: Pixels, b: Pixels, tiles: NDArray[np.float32]) -> tuple[float, Box | None]:
+def _changed_detail(
+    a: Pixels, b: Pixels, tiles: NDArray[np.float32], busy: float
+) -> tuple[float, Box | None]:
     """The largest disagreement of detail around the worst tiles: 2 x mean squared difference over both variances.
 
     0 for equal detail, about 1 for unrelated detail of equal strength. Compression at quality 30 leaves it below
@@ -249,7 +292,9 @@ def _changed_detail(a: Pixels, b: Pixels, tiles: NDArray[np.float32]) -> tuple[f
         p, q = a[window] @ LUMA, b[window] @ LUMA
         p, q = p - p.mean(), q - q.mean()
         spread = float(p.var() + q.var())
-        if spread < 2 * CONTRAST_LEVELS**2:
+        # A tile far above the pair's own spread is no noise, so that even pale detail counts in it.
+        floor = PALE_LEVELS if tiles[y, x] > OUTLIER_RATIO * max(busy, 1.0) else CONTRAST_LEVELS
+        if spread < 2 * floor**2:
             continue
         share = float(np.square(p - q).mean()) * 2 / spread
         if share > worst:

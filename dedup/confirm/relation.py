@@ -11,9 +11,9 @@ from dedup.confirm.likeness import Likeness
 from dedup.confirm.pixels import PixelDifference
 from dedup.records import Relation
 
-COLOUR_SHIFT_LEVELS = 9.0
-"""Mean colour of a large tile. Copies (quality 30, quarter size, messenger, AVIF) reach 8.0; brightness by a tenth,
-white balance, saturation and painted places begin at 15."""
+COLOUR_SHIFT_LEVELS = 11.0
+"""Mean colour of a large tile. Copies (quality 30, quarter size, messenger, AVIF) reach 8.0, chains of five saves
+9.6; brightness by a tenth, white balance, saturation and painted places begin at 15."""
 CHANGED_DETAIL = 0.95
 """Disagreement of detail around the worst tiles. Quality 30 reaches 0.80, a messenger's copy 0.89; a watermark
 begins at 1.07, one amount on a text page at 1.21, another frame at 1.9."""
@@ -74,6 +74,19 @@ def is_same_picture(difference: PixelDifference, grain: tuple[float, float] | No
             )
         return correlation >= GRAIN_CORRELATION
     return True
+
+
+GRAINY_RMS_LEVELS = 1.5
+"""Below this there is no other exposure: two times the noise of the cleanest camera is more."""
+EXPOSURE_CORRELATION = 0.05
+EXPOSURE_LEVELS = 1.0
+"""Grain of at least this strength in both, and correlated by less than that, is of two exposures."""
+
+
+def is_other_exposure(grain: tuple[float, float]) -> bool:
+    """Whether both pictures have grain of their own in their plainest parts."""
+    correlation, strength = grain
+    return strength >= EXPOSURE_LEVELS and correlation < EXPOSURE_CORRELATION
 
 
 def needs_grain(difference: PixelDifference) -> bool:

@@ -32,7 +32,7 @@ COARSE_QUALITY, COARSE_GAP = 50, 30
 later save must be."""
 
 GREYSCALE_LEVELS = 3
-"""Largest spread between the channels of a cell of a greyscale picture's colour grid; compression adds up to 2."""
+"""How far a cell of the colour grid of a greyscale (or evenly tinted) picture is from its tint; compression adds 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,10 +266,19 @@ def _levelled(values: Mapping[bytes, float], step: float) -> dict[bytes, float]:
 
 
 def is_greyscale(photo: Photo) -> bool:
-    """Whether most of a picture has no colour, by its colour grid."""
-    grid = photo.fingerprint.colour
-    spreads = sorted(max(cell) - min(cell) for cell in zip(grid[0::3], grid[1::3], grid[2::3], strict=True))
-    return bool(spreads) and spreads[len(spreads) // 2] <= GREYSCALE_LEVELS
+    """Whether most of a picture has no colour of its own, by its colour grid: greyscale, or tints of one colour."""
+    import numpy as np
+
+    cells = np.frombuffer(photo.fingerprint.colour, np.uint8).reshape(-1, 3).astype(np.float64)
+    if not len(cells):
+        return False
+    luma = cells.mean(axis=1)
+    centred = luma - luma.mean()
+    chroma = cells - luma[:, None]
+    chroma -= chroma.mean(axis=0)
+    slope = (chroma * centred[:, None]).sum(axis=0) / max(float((centred * centred).sum()), 1e-6)
+    rest = np.abs(chroma - slope * centred[:, None]).max(axis=1)
+    return float(np.median(rest)) <= GREYSCALE_LEVELS
 
 
 def _trimmed_share(photo: Photo) -> float:
