@@ -25,7 +25,6 @@ BETTER_AND_WORSE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"width_px": 800, "height_px": 600},
         "it is the largest, 1600 x 1200; 0002.jpg is smaller",
     ),
-    "colour": ({}, {"colour": GREY}, "it is in colour; 0002.jpg is not"),
     "whole": ({"frames": 12}, {}, "it has all 12 frames; 0002.jpg has fewer"),
     "camera record": (
         CAMERA,

@@ -11,7 +11,7 @@ from dedup.confirm.likeness import Likeness
 from dedup.confirm.pixels import PixelDifference
 from dedup.records import Relation
 
-COLOUR_SHIFT_LEVELS = 11.0
+COLOUR_SHIFT_LEVELS = 9.0
 """Mean colour of a large tile. Copies (quality 30, quarter size, messenger, AVIF) reach 8.0, chains of five saves
 9.6; brightness by a tenth, white balance, saturation and painted places begin at 15."""
 CHANGED_DETAIL = 0.95

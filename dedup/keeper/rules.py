@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dedup.keeper.facts import DETAIL_STEP, KeeperFacts, content_pixels, is_greyscale
+from dedup.keeper.facts import DETAIL_STEP, KeeperFacts, content_pixels
 from dedup.keeper.units import RAW_EXTENSIONS, SIDECAR_EXTENSIONS
 from dedup.records import Photo, PictureInfo
 
@@ -85,10 +85,6 @@ def _rank_detail(photo: Photo, facts: KeeperFacts) -> float:
 
 def _rank_generation(photo: Photo, facts: KeeperFacts) -> float:
     return facts.generation.get(photo.digest, 0)
-
-
-def _rank_colour(photo: Photo, facts: KeeperFacts) -> float:  # noqa: ARG001 - all ranks are called alike
-    return is_greyscale(photo)
 
 
 def _rank_whole(photo: Photo, facts: KeeperFacts) -> float:  # noqa: ARG001
@@ -221,10 +217,6 @@ def _say_generation(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) 
     return f"it came first; {_is(others, 'was', 'were')} saved or edited later"
 
 
-def _say_colour(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> str:  # noqa: ARG001
-    return f"it is in colour; {_is(others)} not"
-
-
 def _say_whole(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> str:  # noqa: ARG001
     if any(keeper.info.frames > other.info.frames for other in others):
         return f"it has all {keeper.info.frames} frames; {_is(others, 'has', 'have')} fewer"
@@ -293,18 +285,17 @@ RULES: tuple[Rule, ...] = (
     Rule("folder", _rank_folder, _say_folder),
     Rule("detail", _rank_detail, _say_detail),
     Rule("generation", _rank_generation, _say_generation),
-    Rule("colour", _rank_colour, _say_colour),
-    Rule("whole", _rank_whole, _say_whole),
     Rule("camera record", _rank_record, _say_record),
     Rule("native size", _rank_native, _say_native),
     Rule("container", _rank_container, _say_container),
     Rule("compression", _rank_compression, _say_compression),
     Rule("depth", _rank_depth, _say_depth),
+    Rule("whole", _rank_whole, _say_whole),
     Rule("metadata", _rank_metadata, _say_metadata),
     Rule("hard links", _rank_links, _say_links),
     Rule("age", _rank_age, _say_age),
     Rule("path length", _rank_length, _say_length),
     Rule("path", _rank_path, _say_path),
 )
-"""Strongest first. Detail before generation: a shrunken original is no original any more. Colour and frames after
-generation, because they only matter where the evidence is silent."""
+"""Strongest first. Detail before generation: a shrunken original is no original any more. Frames late, because they
+only matter among edited versions: a picture with other frames is no copy."""
