@@ -73,7 +73,10 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def find_photos(
-    roots: Sequence[str], settings: Settings, known: Callable[[str, int, int], str]
+    roots: Sequence[str],
+    settings: Settings,
+    known: Callable[[str, int, int], str],
+    is_noted: Callable[[str, os.stat_result], bool] | None = None,
 ) -> Iterator[PhotoFile | Skipped]:
     """Find the photos below folders.
 
@@ -89,6 +92,10 @@ def find_photos(
     known
         `known(path, size_bytes, mtime_ns)` says what such a file was when it was last read: `photo`, `other`, or
         nothing if its content must be looked at.
+    is_noted
+        Asked first about every regular file. True says that the caller knows this very file and has taken note that it
+        is still there: it does not come out. On a walk where nothing changed, making 100,000 records for nothing
+        takes a fifth of the time.
 
     Yields
     ------
@@ -101,7 +108,7 @@ def find_photos(
     UsageError
         If a pattern cannot be understood.
     """
-    return _Walk(roots, settings, known).run()
+    return _Walk(roots, settings, known, is_noted).run()
 
 
 class _Rules:
@@ -171,10 +178,15 @@ class _Walk:
     """One walk over all roots, and what it has seen."""
 
     def __init__(
-        self, roots: Sequence[str], settings: Settings, known: Callable[[str, int, int], str]
+        self,
+        roots: Sequence[str],
+        settings: Settings,
+        known: Callable[[str, int, int], str],
+        is_noted: Callable[[str, os.stat_result], bool] | None,
     ) -> None:
         self.settings = settings
         self.known = known
+        self.is_noted = is_noted
         self.folders_seen: dict[tuple[int, int, int], str] = {}
         self.files_seen: set[int] = set()
         """Hashes of (device, inode, size, mtime), 36 bytes instead of 200."""
@@ -289,7 +301,7 @@ class _Walk:
         return None if self.folders_seen.setdefault(key, path) is path else self.folders_seen[key]
 
     def _file(self, path: str, name: str, status: os.stat_result) -> PhotoFile | Skipped | None:
-        """What a path that is not a folder is; None if it vanished."""
+        """What a path that is not a folder is; None if it vanished, or was noted."""
         if not stat.S_ISREG(status.st_mode):
             return _skipped(
                 path, Reason.SYMLINK if stat.S_ISLNK(status.st_mode) else Reason.SPECIAL_FILE, status
@@ -300,6 +312,8 @@ class _Walk:
             if key in self.files_seen:
                 return _skipped(path, Reason.ALIAS, status)
             self.files_seen.add(key)
+        if self.is_noted is not None and self.is_noted(path, status):
+            return None
         if size == 0:
             return _skipped(path, Reason.EMPTY, status)
         kind = self.known(path, size, mtime_ns)

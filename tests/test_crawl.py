@@ -133,6 +133,21 @@ def test_known_is_asked_with_size_and_time(tmp_path: Path) -> None:
 # -- traps ------------------------------------------------------------------------------------------------------
 
 
+def test_a_file_that_the_caller_has_noted_does_not_come_out(tmp_path: Path) -> None:
+    put(tmp_path / "a.jpg")
+    put(tmp_path / "b.jpg")
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    asked: list[tuple[str, int]] = []
+
+    def is_noted(path: str, status: os.stat_result) -> bool:
+        asked.append((os.path.basename(path), status.st_size))
+        return path.endswith("a.jpg")
+
+    found = list(find_photos([str(tmp_path)], PLAIN, unknown, is_noted))
+    assert photos(found, tmp_path) == ["b.jpg"]
+    assert asked == [("a.jpg", len(JPEG)), ("b.jpg", len(JPEG))], "links are not asked about"
+
+
 def test_pipes_sockets_and_devices_are_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as listener:

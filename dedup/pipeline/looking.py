@@ -25,7 +25,6 @@ _STEP = 1000
 
 _SIZE: Final = 1
 _MTIME: Final = 2
-_CTIME: Final = 3
 _STATE: Final = 7
 _ID: Final = 8
 
@@ -43,8 +42,6 @@ class Sighting:
     touched: list[PhotoFile]
     """Same size and time, but another change time, device, inode or link count."""
     gone: list[KnownFile]
-    failed_ids: list[int]
-    """Known files that could not be read when last tried."""
     pending_ids: list[int]
     """Known files that an earlier run did not come to."""
     replaced: list[KnownFile]
@@ -85,18 +82,39 @@ def look(catalogue: Catalogue, roots: Sequence[str], settings: Settings, progres
         other = find_other(path)
         return "other" if other is not None and other == (size_bytes, mtime_ns) else ""
 
+    unchanged_ids: list[int] = []
+    note, forget, photo = unchanged_ids.append, known.__delitem__, int(FileState.PHOTO)
+    count = 0
+
+    def is_unchanged(path: str, status: os.stat_result) -> bool:
+        """Whether a file is in all respects the photo that it was; then it is noted here, and heard of no more."""
+        row = find_row(path)
+        if row is None or row[_SIZE:_ID] != (
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_dev,
+            status.st_ino,
+            status.st_nlink,
+            photo,
+        ):
+            return False
+        note(row[_ID])
+        forget(path)
+        if not len(unchanged_ids) % _STEP:
+            progress("crawl", count + len(unchanged_ids), None)
+        return True
+
     seen_ids: list[int] = []
     fresh: list[PhotoFile] = []
     touched: list[PhotoFile] = []
-    failed_ids: list[int] = []
     pending_ids: list[int] = []
     replaced: list[KnownFile] = []
     passed_over: list[Skipped] = []
-    count = 0
-    for found in find_photos(roots, settings, what_it_was):
+    for found in find_photos(roots, settings, what_it_was, is_unchanged):
         count += 1
         if not count % _STEP:
-            progress("crawl", count, None)
+            progress("crawl", count + len(unchanged_ids), None)
         if isinstance(found, Skipped):
             passed_over.append(found)
             continue
@@ -109,21 +127,19 @@ def look(catalogue: Catalogue, roots: Sequence[str], settings: Settings, progres
             fresh.append(found)
             replaced.append(row)
             continue
-        is_same = row[_CTIME:_STATE] == (found.ctime_ns, found.device, found.inode, found.link_count)
-        # A network disk's inode may fill all 64 bits, which the row shows as a negative number.
-        if not is_same and file_of_row(row) != found:
+        # Compared as a file, since a network disk's inode may fill all 64 bits, which the row shows as negative.
+        if file_of_row(row) != found:
             touched.append(found)
-        state = row[_STATE]
-        if state != FileState.PHOTO:
-            (failed_ids if state == FileState.FAILED else pending_ids).append(row[_ID])
+        if row[_STATE] == FileState.PENDING:
+            pending_ids.append(row[_ID])
+    count += len(unchanged_ids)
     progress("crawl", count, count)
     return Sighting(
         files=count,
-        seen_ids=seen_ids,
+        seen_ids=unchanged_ids + seen_ids,
         fresh=fresh,
         touched=touched,
         gone=_gone(known, roots, passed_over),
-        failed_ids=failed_ids,
         pending_ids=pending_ids,
         replaced=replaced,
         passed_over=passed_over,
