@@ -2,10 +2,12 @@
 
     component.py  the pairs of a component, each member against the photo that would be kept
     pair.py       one pair: cheap tests, then full pixels, then registration
+    copies.py     two decoded pictures of one frame: equal, copies, or one made from the other
     pixels.py     one frame, pixel against pixel: RMS, worst tile, shift of colour, changed detail, grain
     alignment.py  the map under which one picture shows what the other shows
     tone.py       how one rendition's colours become the other's
     likeness.py   what remains after both
+    frames.py     a plain border around a picture, or more of the scene
     relation.py   every threshold, with what it was measured on
     evidence.py   which of two copies came first
     words.py      what was done, in words

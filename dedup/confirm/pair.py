@@ -14,17 +14,15 @@ from PIL import Image
 
 from dedup.confirm import alignment, relation, words
 from dedup.confirm.alignment import IDENTITY, Alignment, Map
-from dedup.confirm.evidence import CLUSTERED, NO_TRACE, Traces, grid_distance, stored_orientation, turn
+from dedup.confirm.copies import compare_frames, copy_difference, descent, equal_pixels, is_exactly_equal
+from dedup.confirm.evidence import CLUSTERED, turn
 from dedup.confirm.frames import surroundings
 from dedup.confirm.likeness import Likeness, compare_registered
 from dedup.confirm.loading import Loaded, Loader, grey64
 from dedup.confirm.pixels import (
     PixelDifference,
-    Pixels,
     is_same_frame,
     measure_difference,
-    measure_flat_grain,
-    measure_grain,
     resize_to,
 )
 from dedup.records import CandidatePair, Change, Figures, Match, Photo, Relation, Source
@@ -108,12 +106,12 @@ class PairMeasurer:
                 return None
         a = self.loader.load(left)
         b = self.loader.load(right, keep=left.id)
-        exact = _equal_pixels(a, b)
+        exact = equal_pixels(a, b)
         if exact is not None:
             return self._safe_match(a, b, exact, hypotheses)
         if a.full.info.frames > 1 and b.full.info.frames > 1 and a.full.frames_digest != b.full.frames_digest:
             return None
-        difference, profile_lost = _compare_frames(a, b)
+        difference, profile_lost = compare_frames(a, b)
         if difference is None:
             return None
         changes = (
@@ -164,7 +162,7 @@ class PairMeasurer:
         if b.full.alpha is not None or a.full.frames_digest != b.full.frames_digest:
             return None
         pixels = np.ascontiguousarray(turn(b.full.rgb, orientation))
-        difference = _copy_difference(a.full.rgb, pixels, None)
+        difference = copy_difference(a.full.rgb, pixels, None)
         change = words.turn_change(orientation)
         if difference is None or change is None:
             return None
@@ -182,7 +180,7 @@ class PairMeasurer:
         hypotheses: Sequence[CandidatePair],
         changes: list[Change] | None = None,
     ) -> Match:
-        exact = difference.rms_levels == 0.0 and _is_exactly_equal(a, b)
+        exact = difference.rms_levels == 0.0 and is_exactly_equal(a, b)
         kind = Relation.SAME_PIXELS if exact else Relation.SAME_PICTURE
         found = (changes or []) + _resized(a, b)
         spread = max(difference.spread_levels, 1e-3)
@@ -330,8 +328,8 @@ class PairMeasurer:
             orientation = measured.orientation
             # A turn, or paint in one place, leaves the traces of compression elsewhere.
             from_left, from_right = (
-                _descent(a, b, orientation),
-                _descent(b, a, INVERSE.get(orientation, orientation)),
+                descent(a, b, orientation),
+                descent(b, a, INVERSE.get(orientation, orientation)),
             )
             if min(from_left, from_right) <= CLUSTERED and abs(from_left - from_right) >= CLUSTER_GAP:
                 return "left-first" if from_left < from_right else "right-first"
@@ -343,7 +341,7 @@ class PairMeasurer:
         if a.full.info.lossless != b.full.info.lossless and np.array_equal(a.full.rgb, b.full.rgb):
             # No lossy file holds just the pixels that another one happens to have.
             return "right-first" if a.full.info.lossless else "left-first"
-        from_left, from_right = _descent(a, b, 1), _descent(b, a, 1)
+        from_left, from_right = descent(a, b, 1), descent(b, a, 1)
         smaller, larger = (a, b) if a.size[0] * a.size[1] < b.size[0] * b.size[1] else (b, a)
         if min(from_left, from_right) <= CLUSTERED and abs(from_left - from_right) >= CLUSTER_GAP:
             first, later = (a, b) if from_left < from_right else (b, a)
@@ -448,137 +446,8 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(turn(np.asarray(image), orientation)))
 
 
-def _is_exactly_equal(a: Loaded, b: Loaded) -> bool:
-    """Equal decoded upright samples of equal depth and meaning, alpha, profile and all frames."""
-    return (
-        a.full.exact
-        and b.full.exact
-        and a.full.meaning == b.full.meaning
-        and a.full.samples.dtype == b.full.samples.dtype
-        and a.full.info.bits == b.full.info.bits
-        and a.full.frames_digest == b.full.frames_digest
-        and a.photo.info.icc_digest == b.photo.info.icc_digest
-        and np.array_equal(a.full.samples, b.full.samples)
-    )
-
-
-def _equal_pixels(a: Loaded, b: Loaded) -> PixelDifference | None:
-    """A zero difference for exactly equal pictures, found without measuring."""
-    if not _is_exactly_equal(a, b):
-        return None
-    return PixelDifference(0.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0, None, 128.0, a.size)
-
-
-def _compare_frames(a: Loaded, b: Loaded) -> tuple[PixelDifference | None, bool]:
-    """The difference if it is that of copies (else None), as managed and, where profiles differ, as stored."""
-    found = _copy_difference(a.full.rgb, b.full.rgb, _alphas(a, b))
-    if found is not None:
-        deep = _deep(a, b)
-        return (found if deep is None or _copy_difference(*deep, None) is not None else None), False
-    if a.photo.info.icc_digest != b.photo.info.icc_digest:
-        stored = [item.full.samples for item in (a, b)]
-        if all(
-            s.dtype == np.uint8 and item.full.meaning == "RGB" for s, item in zip(stored, (a, b), strict=True)
-        ):
-            found = _copy_difference(stored[0], stored[1], None)  # type: ignore[arg-type]
-            return found, True
-    return None, False
-
-
-def _deep(a: Loaded, b: Loaded) -> tuple[Pixels, Pixels] | None:
-    """Two pictures of more than eight bits that use little of their range, stretched by one factor to eight bits.
-
-    What lies in the lowest bits is black to eight bits, and all that is black is alike.
-    """
-    samples = [item.full.samples for item in (a, b)]
-    if any(s.dtype != np.uint16 for s in samples) or a.full.meaning != b.full.meaning:
-        return None
-    top = max(1, *(int(s.max(initial=0)) for s in samples))
-    low = min(int(s.min(initial=0)) for s in samples)
-    if top - low >= 65535 // 4:
-        return None
-    stretched = [
-        ((s.astype(np.float32) - low) * (255.0 / max(top - low, 1))).astype(np.uint8) for s in samples
-    ]
-    if stretched[0].shape[2] not in (1, 3):
-        return None
-    planes = [np.repeat(s, 3, axis=2) if s.shape[2] == 1 else s for s in stretched]
-    return planes[0], planes[1]
-
-
 def _resized(a: Loaded, b: Loaded) -> list[Change]:
     return words.resize_changes(float(np.sqrt(b.size[0] * b.size[1] / (a.size[0] * a.size[1]))))
-
-
-def _alphas(a: Loaded, b: Loaded) -> tuple[Pixels, Pixels] | None:
-    if a.full.alpha is None or b.full.alpha is None:
-        return None
-    return a.full.alpha, b.full.alpha
-
-
-def _copy_difference(p: Pixels, q: Pixels, alpha: tuple[Pixels, Pixels] | None) -> PixelDifference | None:
-    """Measured at the smaller one's size; a second look with a sharper filter where the first one came near."""
-    size = min((p.shape[1], p.shape[0]), (q.shape[1], q.shape[0]), key=lambda s: s[0] * s[1])
-    for sharp in (False, True):
-        first, second = resize_to(p, size, sharp=sharp), resize_to(q, size, sharp=sharp)
-        planes = (
-            (resize_to(alpha[0], size, sharp=sharp), resize_to(alpha[1], size, sharp=sharp))
-            if alpha
-            else None
-        )
-        difference = measure_difference(first, second, planes)
-        near = difference.rms_levels <= 1.5 * relation.RMS_LEVELS
-        if not near:
-            return None
-        grain = measure_grain(first, second) if relation.needs_grain(difference) else None
-        if relation.is_same_picture(difference, grain):
-            if difference.rms_levels < relation.GRAINY_RMS_LEVELS or not relation.is_other_exposure(
-                measure_flat_grain(first, second)
-            ):
-                return difference
-            return None
-        if p.shape == q.shape:
-            return None
-    return None
-
-
-def _descent(parent: Loaded, child: Loaded, orientation: int) -> float:
-    """How far the child's cosine weights are from the parent's quantisation steps; 0.25 where that cannot be asked.
-
-    `orientation` (1 to 8) turns the child to how the parent stands. Samples as stored are looked at: a profile that
-    was dropped left them as they were."""
-    tables = parent.full.quantisation
-    stored = [_stored(item) for item in (parent, child)]
-    if not tables or stored[0] is None or stored[1] is None:
-        return NO_TRACE
-    pixels = turn(stored[1], orientation)
-    size = pixels.shape[1], pixels.shape[0]
-    own = child.full.quantisation
-    if parent.size != size:
-        if not is_same_frame(parent.size, size) or size[0] < parent.size[0]:
-            return NO_TRACE
-        pixels, own = resize_to(np.ascontiguousarray(pixels), parent.size, sharp=True), None
-    turned = parent.full.info.orientation
-    return grid_distance(
-        Traces(
-            stored_orientation(stored[0], turned),
-            stored_orientation(pixels, turned),
-            tables[0],
-            own[0] if own else None,
-        )
-    )
-
-
-def _stored(item: Loaded) -> Pixels | None:
-    """The samples as stored, if they are RGB of eight bits (a grey JPEG's are its seen pixels)."""
-    samples = item.full.samples
-    if item.full.meaning == "L":
-        return item.full.rgb
-    return (
-        samples.astype(np.uint8, copy=False)
-        if item.full.meaning == "RGB" and samples.dtype == np.uint8
-        else None
-    )
 
 
 def _edit_changes(

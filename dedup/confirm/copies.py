@@ -1,0 +1,152 @@
+"""Two decoded pictures of one frame: exactly equal, copies, or one made from the other.
+
+Promises: pictures are compared as they are seen and, where profiles differ, as they are stored; in every bit and frame
+for equality, at the smaller one's full size for likeness.
+Does not: turn, align or word anything.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dedup.confirm import relation
+from dedup.confirm.evidence import NO_TRACE, Traces, grid_distance, stored_orientation, turn
+from dedup.confirm.loading import Loaded
+from dedup.confirm.pixels import (
+    PixelDifference,
+    Pixels,
+    is_same_frame,
+    measure_difference,
+    measure_flat_grain,
+    measure_grain,
+    resize_to,
+)
+
+
+def is_exactly_equal(a: Loaded, b: Loaded) -> bool:
+    """Equal decoded upright samples of equal depth and meaning, alpha, profile and all frames."""
+    return (
+        a.full.exact
+        and b.full.exact
+        and a.full.meaning == b.full.meaning
+        and a.full.samples.dtype == b.full.samples.dtype
+        and a.full.info.bits == b.full.info.bits
+        and a.full.frames_digest == b.full.frames_digest
+        and a.photo.info.icc_digest == b.photo.info.icc_digest
+        and np.array_equal(a.full.samples, b.full.samples)
+    )
+
+
+def equal_pixels(a: Loaded, b: Loaded) -> PixelDifference | None:
+    """A zero difference for exactly equal pictures, found without measuring."""
+    if not is_exactly_equal(a, b):
+        return None
+    return PixelDifference(0.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0, None, 128.0, a.size)
+
+
+def compare_frames(a: Loaded, b: Loaded) -> tuple[PixelDifference | None, bool]:
+    """The difference if it is that of copies (else None), as managed and, where profiles differ, as stored."""
+    found = copy_difference(a.full.rgb, b.full.rgb, _alphas(a, b))
+    if found is not None:
+        deep = _deep(a, b)
+        return (found if deep is None or copy_difference(*deep, None) is not None else None), False
+    if a.photo.info.icc_digest != b.photo.info.icc_digest:
+        stored = [item.full.samples for item in (a, b)]
+        if all(
+            s.dtype == np.uint8 and item.full.meaning == "RGB" for s, item in zip(stored, (a, b), strict=True)
+        ):
+            found = copy_difference(stored[0], stored[1], None)  # type: ignore[arg-type]
+            return found, True
+    return None, False
+
+
+def copy_difference(p: Pixels, q: Pixels, alpha: tuple[Pixels, Pixels] | None) -> PixelDifference | None:
+    """Measured at the smaller one's size; a second look with a sharper filter where the first one came near."""
+    size = min((p.shape[1], p.shape[0]), (q.shape[1], q.shape[0]), key=lambda s: s[0] * s[1])
+    for sharp in (False, True):
+        first, second = resize_to(p, size, sharp=sharp), resize_to(q, size, sharp=sharp)
+        planes = (
+            (resize_to(alpha[0], size, sharp=sharp), resize_to(alpha[1], size, sharp=sharp))
+            if alpha
+            else None
+        )
+        difference = measure_difference(first, second, planes)
+        near = difference.rms_levels <= 1.5 * relation.RMS_LEVELS
+        if not near:
+            return None
+        grain = measure_grain(first, second) if relation.needs_grain(difference) else None
+        if relation.is_same_picture(difference, grain):
+            if difference.rms_levels < relation.GRAINY_RMS_LEVELS or not relation.is_other_exposure(
+                measure_flat_grain(first, second)
+            ):
+                return difference
+            return None
+        if p.shape == q.shape:
+            return None
+    return None
+
+
+def _deep(a: Loaded, b: Loaded) -> tuple[Pixels, Pixels] | None:
+    """Two pictures of more than eight bits that use little of their range, stretched by one factor to eight bits.
+
+    What lies in the lowest bits is black to eight bits, and all that is black is alike.
+    """
+    samples = [item.full.samples for item in (a, b)]
+    if any(s.dtype != np.uint16 for s in samples) or a.full.meaning != b.full.meaning:
+        return None
+    top = max(1, *(int(s.max(initial=0)) for s in samples))
+    low = min(int(s.min(initial=0)) for s in samples)
+    if top - low >= 65535 // 4:
+        return None
+    stretched = [
+        ((s.astype(np.float32) - low) * (255.0 / max(top - low, 1))).astype(np.uint8) for s in samples
+    ]
+    if stretched[0].shape[2] not in (1, 3):
+        return None
+    planes = [np.repeat(s, 3, axis=2) if s.shape[2] == 1 else s for s in stretched]
+    return planes[0], planes[1]
+
+
+def _alphas(a: Loaded, b: Loaded) -> tuple[Pixels, Pixels] | None:
+    if a.full.alpha is None or b.full.alpha is None:
+        return None
+    return a.full.alpha, b.full.alpha
+
+
+def descent(parent: Loaded, child: Loaded, orientation: int) -> float:
+    """How far the child's cosine weights are from the parent's quantisation steps; 0.25 where that cannot be asked.
+
+    `orientation` (1 to 8) turns the child to how the parent stands. Samples as stored are looked at: a profile that
+    was dropped left them as they were."""
+    tables = parent.full.quantisation
+    stored = [_stored(item) for item in (parent, child)]
+    if not tables or stored[0] is None or stored[1] is None:
+        return NO_TRACE
+    pixels = turn(stored[1], orientation)
+    size = pixels.shape[1], pixels.shape[0]
+    own = child.full.quantisation
+    if parent.size != size:
+        if not is_same_frame(parent.size, size) or size[0] < parent.size[0]:
+            return NO_TRACE
+        pixels, own = resize_to(np.ascontiguousarray(pixels), parent.size, sharp=True), None
+    turned = parent.full.info.orientation
+    return grid_distance(
+        Traces(
+            stored_orientation(stored[0], turned),
+            stored_orientation(pixels, turned),
+            tables[0],
+            own[0] if own else None,
+        )
+    )
+
+
+def _stored(item: Loaded) -> Pixels | None:
+    """The samples as stored, if they are RGB of eight bits (a grey JPEG's are its seen pixels)."""
+    samples = item.full.samples
+    if item.full.meaning == "L":
+        return item.full.rgb
+    return (
+        samples.astype(np.uint8, copy=False)
+        if item.full.meaning == "RGB" and samples.dtype == np.uint8
+        else None
+    )
