@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedup.catalogue import Catalogue, FileState, rows, schema
+from dedup.catalogue import Catalogue, FileState, file_of_row, rows, schema
 from dedup.catalogue import database as database_module
 from dedup.errors import Busy, CatalogueInDoubt, DedupError, Unsafe
+from dedup.index import FingerprintTable, table_from_photos, table_from_rows
 from dedup.records import (
     CandidatePair,
     Change,
@@ -163,6 +165,51 @@ def test_a_fingerprint_of_another_recipe_is_stale(db: str) -> None:
         )
         catalogue.put_photo(number, renewed)
         assert len(catalogue.stale_contents("recipe two")) == 1
+
+
+def test_fingerprints_read_in_columns_are_those_of_the_photos(db: str) -> None:
+    photos = sorted(fill(db, 5).values(), key=lambda photo: photo.digest)
+    with Catalogue.open(db, write=True) as catalogue:
+        keys = [key for _, key, _ in catalogue.contents_by_digest(RECIPE)]
+        table = table_from_rows(keys, catalogue.fingerprint_columns(RECIPE))
+    expected = table_from_photos(zip(keys, photos, strict=True))
+    assert keys == sorted(keys)
+    for name in FingerprintTable.__slots__:
+        assert np.array_equal(getattr(table, name), getattr(expected, name)), name
+
+
+def test_columns_that_do_not_fit_are_refused(db: str) -> None:
+    fill(db, 2)
+    with Catalogue.open(db, write=True) as catalogue, pytest.raises(ValueError, match="2 rows for 3 ids"):
+        table_from_rows([1, 2, 3], catalogue.fingerprint_columns(RECIPE))
+
+
+def test_a_network_disks_inode_comes_back(db: str) -> None:
+    """They may fill all 64 bits, and SQLite's integers have a sign."""
+    file = PhotoFile("/net/a.jpg", 10, 1, 1, 2**64 - 1, 2**63 + 5, 1)
+    with Catalogue.open(db, write=True) as catalogue:
+        catalogue.put_files([file])
+        assert [file_of_row(row) for row in catalogue.known_files()] == [file]
+        catalogue.touch_files([file])
+        catalogue.pack_files()
+        assert [file_of_row(row) for row in catalogue.known_files()] == [file]
+
+
+def test_packed_files_are_those_of_the_rows_until_one_changes(db: str) -> None:
+    fill(db, 5)
+    odd = make_file(os.fsdecode(b"/photos/\xff.jpg"))
+    with Catalogue.open(db, write=True) as catalogue:
+        catalogue.pack_files()
+        catalogue.put_files([odd])
+        plain = catalogue.known_files()
+        assert len(plain) == 6
+        catalogue.pack_files()
+        assert catalogue.known_files() == plain
+        catalogue.forget_files([plain[0][8]])
+        assert catalogue.known_files() == plain[1:]
+        catalogue.forget_files([row[8] for row in plain[1:]])
+        catalogue.pack_files()
+        assert catalogue.known_files() == []
 
 
 def test_matches_keep_their_direction_and_leave_the_candidates(db: str) -> None:

@@ -31,6 +31,7 @@ from dedup.records import (
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 SOURCES = tuple(Source)
 _WINDOWS = struct.Struct("<8d")
+_TRIM = struct.Struct("<4d")
 
 PHOTO_COLUMNS = (
     "f.id, f.path, f.size_bytes, f.mtime_ns, f.ctime_ns, f.device, f.inode, f.link_count, "
@@ -129,7 +130,7 @@ def photo_from_row(row: tuple[Any, ...], recipes: dict[int, str]) -> Photo:
         texture=row[15],
         grey=row[18],
         colour=row[16],
-        trim=tuple(json.loads(row[17])),
+        trim=_TRIM.unpack(row[17]),
     )
     return Photo(row[0], file, row[8], info_from_text(row[10]), fingerprint)
 
@@ -143,7 +144,7 @@ def fingerprint_values(fingerprint: Fingerprint) -> tuple[Any, ...]:
         fingerprint.histogram,
         fingerprint.texture,
         fingerprint.colour,
-        _dumps(fingerprint.trim),
+        _TRIM.pack(*fingerprint.trim),
     )
 
 
@@ -157,12 +158,11 @@ def candidate_values(pair: CandidatePair) -> tuple[Any, ...]:
     return (pair.left, pair.right, SOURCES.index(pair.source), pair.distance_bits, pair.orientation, windows)
 
 
-def windows_from_blob(blob: bytes | None) -> tuple[tuple[float, float, float, float], ...]:
-    """Left and right window."""
-    if blob is None:
-        return WHOLE, WHOLE
-    values = _WINDOWS.unpack(blob)
-    return values[:4], values[4:]
+def candidate_from_row(row: tuple[Any, ...]) -> CandidatePair:
+    """The reverse of `candidate_values`."""
+    left, right, source, bits, orientation, windows = row
+    values = (*WHOLE, *WHOLE) if windows is None else _WINDOWS.unpack(windows)
+    return CandidatePair(left, right, SOURCES[source], bits, orientation, values[:4], values[4:])
 
 
 def match_to_text(match: Match) -> str:

@@ -18,7 +18,8 @@ _FORMAT_1 = (
         orphaned_s INTEGER,
         info TEXT NOT NULL,
         phash64 BLOB NOT NULL, phash256 BLOB NOT NULL, dhash64 BLOB NOT NULL,
-        histogram BLOB NOT NULL, texture REAL NOT NULL, colour BLOB NOT NULL, trim TEXT NOT NULL)""",
+        histogram BLOB NOT NULL, texture REAL NOT NULL, colour BLOB NOT NULL,
+        trim BLOB NOT NULL CHECK (length(trim) = 32), aspect REAL NOT NULL)""",
     "CREATE INDEX contents_by_size ON contents(size_bytes)",
     # 4 kB each, and read only for candidate pairs: apart, so that everything else never pages over them.
     """CREATE TABLE greys (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self, TypeVar
@@ -75,23 +76,24 @@ class Shelf:
     # --- photos ---------------------------------------------------------------------------------------------------
 
     def photos_of_files(self, file_ids: Collection[int], *, grey: bool) -> Iterator[tuple[int, Photo]]:
-        """(file id, photo), in the order of `file_ids`; files that are no photos are left out."""
-        yield from self._photos("f.id", file_ids, grey, key=0)
+        """(file id, photo), in the order of `file_ids`; files that are no photos are left out.
 
-    def _photos(self, where: str, ids: Collection[int], grey: bool, key: int) -> Iterator[tuple[int, Photo]]:
+        Parameters
+        ----------
+        grey
+            Read the 64 x 64 picture, too; 4 kB a photo, so take such photos in chunks.
+        """
         recipes = self._recipes()
         picture, join = ("g.grey", "JOIN greys g ON g.content=c.id") if grey else ("x''", "")
-        for chunk in chunks(ids):
+        for chunk in chunks(file_ids):
             found = self._db.rows(
-                f"SELECT {rows.PHOTO_COLUMNS}, {picture}, c.id FROM contents c JOIN files f ON f.content=c.id {join}"
-                f" WHERE {where} IN ({marks(chunk)})",
+                f"SELECT {rows.PHOTO_COLUMNS}, {picture} FROM files f JOIN contents c ON c.id=f.content {join}"
+                f" WHERE f.id IN ({marks(chunk)})",
                 chunk,
             )
             with self._reading():
-                photos = {row[key]: rows.photo_from_row(row, recipes) for row in found}
-            yield from ((id_, photos[id_]) for id_ in chunk if id_ in photos)
-
-    # --- inside ---------------------------------------------------------------------------------------------------
+                photos = {row[0]: rows.photo_from_row(row, recipes) for row in found}
+            yield from ((file_id, photos[file_id]) for file_id in chunk if file_id in photos)
 
     def _ids(self, sql: str, values: Sequence[Any] = ()) -> list[int]:
         return [row[0] for row in self._db.rows(sql, values)]
@@ -101,7 +103,7 @@ class Shelf:
         """Turn what does not read back into the error for a damaged catalogue."""
         try:
             yield
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error) as error:
             what = f"is damaged (a row does not read back: {type(error).__name__}: {error})"
             raise in_doubt(self.path, what) from error
 

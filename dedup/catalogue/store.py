@@ -11,10 +11,11 @@ import time
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import IntEnum
+from typing import Any
 
 from dedup.catalogue import rows
 from dedup.catalogue.results import Results
-from dedup.catalogue.shelf import chunks, marks
+from dedup.catalogue.shelf import chunked, chunks, marks
 from dedup.records import CandidatePair, Inspection, Match, Photo, PhotoFile, Reason, Skipped
 
 KEEP_ORPHANS_S = 90 * 86400
@@ -181,13 +182,15 @@ class Catalogue(Results):
         """Store a fingerprint under its digest, for this file; the content's id. A stale fingerprint is replaced."""
         recipe = self.recipe_id(photo.fingerprint.recipe)
         values = rows.fingerprint_values(photo.fingerprint)
+        aspect = photo.info.width_px / max(1, photo.info.height_px)
         self._db.write(
             "INSERT INTO contents(digest, size_bytes, recipe, info, phash64, phash256, dhash64, histogram, texture,"
-            " colour, trim) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(digest) DO UPDATE SET recipe=excluded.recipe,"
-            " indexed=0, info=excluded.info, phash64=excluded.phash64, phash256=excluded.phash256,"
+            " colour, trim, aspect) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+            " ON CONFLICT(digest) DO UPDATE SET recipe=excluded.recipe, indexed=0,"
+            " info=excluded.info, phash64=excluded.phash64, phash256=excluded.phash256,"
             " dhash64=excluded.dhash64, histogram=excluded.histogram, texture=excluded.texture,"
-            " colour=excluded.colour, trim=excluded.trim",
-            (photo.digest, photo.file.size_bytes, recipe, rows.info_to_text(photo.info), *values),
+            " colour=excluded.colour, trim=excluded.trim, aspect=excluded.aspect",
+            (photo.digest, photo.file.size_bytes, recipe, rows.info_to_text(photo.info), *values, aspect),
         )
         content: int = self._db.value("SELECT id FROM contents WHERE digest=?", (photo.digest,))
         self._db.write("INSERT OR REPLACE INTO greys VALUES (?,?)", (content, photo.fingerprint.grey))
@@ -219,17 +222,21 @@ class Catalogue(Results):
                 (content, int.from_bytes(digest[:8], "big") >> 1, number) for content, digest, number in found
             ]
 
-    def photos_of_contents(self, content_ids: Collection[int], *, grey: bool) -> Iterator[tuple[int, Photo]]:
-        """One photo per content: (content id, photo of its first file by id), in the order of `content_ids`.
+    def fingerprint_columns(self, recipe: str) -> Iterator[list[tuple[Any, ...]]]:
+        """All fingerprints of `contents_by_digest`, in its order, in chunks of rows.
 
-        Parameters
-        ----------
-        grey
-            Read the 64 x 64 picture, too; 4 kB a photo, so take such photos in chunks.
+        Yields
+        ------
+        list of (phash64, phash256, dhash64, histogram, texture, colour, trim, aspect)
+            Blobs as in `Fingerprint`, trim as four little-endian doubles, aspect as width over height. Rows instead of
+            records, since a search takes 100,000 of them apart again.
         """
-        yield from self._photos(
-            "f.id = (SELECT min(id) FROM files WHERE content = c.id) AND c.id", content_ids, grey, key=-1
+        found = self._db.stream(
+            "SELECT phash64, phash256, dhash64, histogram, texture, colour, trim, aspect FROM contents"
+            " WHERE orphaned_s IS NULL AND recipe=? ORDER BY digest",
+            (self.recipe_id(recipe),),
         )
+        yield from chunked(found, 4096)
 
     def greys(self, content_ids: Sequence[int]) -> list[bytes]:
         """The 64 x 64 pictures of contents, in the order given."""
@@ -288,16 +295,13 @@ class Catalogue(Results):
         """Candidate pairs by rowid; their ids are content ids."""
         found: list[CandidatePair] = []
         for chunk in chunks(rowids):
-            for left, right, source, bits, orientation, windows in self._db.rows(
+            stored = self._db.rows(
                 "SELECT left_content, right_content, source, distance_bits, orientation, windows FROM candidates"
                 f" WHERE rowid IN ({marks(chunk)})",
                 chunk,
-            ):
-                left_window, right_window = rows.windows_from_blob(windows)
-                pair = CandidatePair(
-                    left, right, rows.SOURCES[source], bits, orientation, left_window, right_window
-                )
-                found.append(pair)
+            )
+            with self._reading():
+                found += [rows.candidate_from_row(row) for row in stored]
         return found
 
     def put_match(self, match: Match, recipe: str) -> None:

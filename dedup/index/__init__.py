@@ -17,7 +17,7 @@ from __future__ import annotations
 from dedup.index.neighbours import NeighbourIndex, feature_vectors, self_test
 from dedup.index.radius import radius_pairs
 from dedup.index.search import CandidateSearch, find_candidates
-from dedup.index.table import FingerprintTable, table_from_photos
+from dedup.index.table import FingerprintTable, table_from_photos, table_from_rows
 
 __all__ = [
     "CandidateSearch",
@@ -28,4 +28,5 @@ __all__ = [
     "radius_pairs",
     "self_test",
     "table_from_photos",
+    "table_from_rows",
 ]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from dedup.catalogue import Catalogue
 from dedup.engine import Engine, Failure
-from dedup.errors import InternalFault
+from dedup.errors import CatalogueInDoubt, InternalFault
 from dedup.pipeline.components import Edge
 from dedup.pipeline.places import Progress, program_stamp
 from dedup.pipeline.planning import JOB_PHOTOS, Pair, find_roots, plan_jobs, plan_round
@@ -96,18 +96,17 @@ def search_pairs(
     import numpy as np
     from numpy.typing import NDArray
 
-    from dedup.index import find_candidates, table_from_photos
+    from dedup.index import find_candidates, table_from_rows
 
     key_of = {content: key for content, key, _ in entries}
     content_of = {key: content for content, key in key_of.items()}
     progress("search", 0, None)
-    table = table_from_photos(
-        (key_of[content], photo) for content, photo in catalogue.photos_of_contents(list(key_of), grey=False)
-    )
-    if len(table) != len(content_of):
-        raise InternalFault(
-            f"{catalogue.path}: {len(content_of) - len(table)} fingerprints could not be read"
-        )
+    try:
+        table = table_from_rows(list(content_of), catalogue.fingerprint_columns(RECIPE))
+    except ValueError as error:
+        raise CatalogueInDoubt(
+            f"{catalogue.path}: fingerprints do not read back ({error}); move it away and scan again"
+        ) from error
 
     def greys(keys: NDArray[np.int64]) -> NDArray[np.uint8]:
         blobs = catalogue.greys([content_of[key] for key in keys.tolist()])
