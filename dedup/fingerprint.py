@@ -26,6 +26,7 @@ from scipy import fft
 
 from dedup import decode
 from dedup.records import Fingerprint, Photo, PhotoFile, Reason, Skipped
+from dedup.settings import MAX_PIXELS
 
 MIN_SIDE_PX = 128
 """Shorter side asked of the decoder, twice the reduced picture's: at 64 a tenth more hashes move, at 256 a 2
@@ -53,7 +54,7 @@ WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
 # ---- files -------------------------------------------------------------------------------------------------
 
 
-def fingerprint_photo(file: PhotoFile) -> Photo | Skipped:
+def fingerprint_photo(file: PhotoFile, max_pixels: int = MAX_PIXELS) -> Photo | Skipped:
     """Read, digest, decode and fingerprint one file.
 
     Parameters
@@ -61,6 +62,8 @@ def fingerprint_photo(file: PhotoFile) -> Photo | Skipped:
     file
         As the crawl saw it. If the disk has anything else now, before or after reading, the result is
         `Skipped(CHANGED)`: a digest of one state is never joined to the pixels of another.
+    max_pixels
+        A picture of more is `Skipped(TOO_LARGE)`.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def fingerprint_photo(file: PhotoFile) -> Photo | Skipped:
     try:
         if not _is_the_file(os.fstat(descriptor), file):
             return _skipped(file, Reason.CHANGED, "another file than the one that was listed")
-        digest, picture = _read_and_decode(descriptor, file)
+        digest, picture = _read_and_decode(descriptor, file, max_pixels)
         if not _is_the_file(os.fstat(descriptor), file):
             return _skipped(file, Reason.CHANGED, "written to while it was read")
     except decode.BadPicture as error:
@@ -94,14 +97,15 @@ _OPEN_FLAGS = (
 )
 
 
-def _read_and_decode(descriptor: int, file: PhotoFile) -> tuple[bytes, decode.Picture]:
+def _read_and_decode(descriptor: int, file: PhotoFile, max_pixels: int) -> tuple[bytes, decode.Picture]:
     if file.size_bytes <= MAX_HELD_BYTES:
         content = _read_whole(descriptor, file.size_bytes)
-        return hashlib.sha256(content).digest(), decode.read_reduced(content, file.path, MIN_SIDE_PX)
+        picture = decode.read_reduced(content, file.path, MIN_SIDE_PX, max_pixels=max_pixels)
+        return hashlib.sha256(content).digest(), picture
     with open(descriptor, "rb", closefd=False) as handle:
         digest = hashlib.file_digest(handle, "sha256").digest()
         handle.seek(0)
-        return digest, decode.read_reduced(handle, file.path, MIN_SIDE_PX)
+        return digest, decode.read_reduced(handle, file.path, MIN_SIDE_PX, max_pixels=max_pixels)
 
 
 def _skipped(file: PhotoFile, reason: Reason, detail: str) -> Skipped:

@@ -87,9 +87,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     found: Counter[str] = Counter()
     read = loading.read_photo
 
-    def counted(file: PhotoFile) -> FullPicture:
+    def counted(file: PhotoFile, max_pixels: int) -> FullPicture:
         found[file.path] += 1
-        return read(file)
+        return read(file, max_pixels)
 
     monkeypatch.setattr(loading, "read_photo", counted)
     return found

@@ -269,7 +269,7 @@ def test_a_file_that_is_not_the_one_listed_is_skipped(saved: Path) -> None:
 def test_a_file_written_to_while_it_is_read_is_skipped(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read_reduced: Callable[[bytes, str, int], Picture] = decode.read_reduced
 
-    def slow_decoder(source: bytes, name: str, min_side_px: int) -> Picture:
+    def slow_decoder(source: bytes, name: str, min_side_px: int, **limits: int) -> Picture:
         with saved.open("ab") as handle:
             handle.write(b"more")
         return read_reduced(source, name, min_side_px)

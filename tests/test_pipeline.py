@@ -165,6 +165,16 @@ def test_progress_tells_of_every_stage_in_order(photos: Path, settings: Settings
     assert [step for step in told if step[0] == "hash"][-1] == ("hash", 14, 14)
 
 
+def test_a_picture_above_the_limit_is_named_until_the_limit_is_raised(
+    photos: Path, settings: Settings
+) -> None:
+    tight = Settings(db=settings.db, jobs=2, max_pixels=100_000)
+    report = dedup.scan_library([photos], tight)
+    assert {name for name, reason in reasons(report).items() if reason is Reason.TOO_LARGE} >= {"coffee.jpg"}
+    assert "coffee.jpg" not in names(report)
+    assert "coffee.jpg" in names(dedup.scan_library([photos], settings))
+
+
 # --- what is not done twice ---------------------------------------------------------------------------------------
 
 
@@ -472,10 +482,10 @@ def wait_for_lock(scan: Callable[[], Report]) -> Report:
     raise AssertionError("the lock of a killed scan was never let go")
 
 
-def die_on_chelsea(file: PhotoFile) -> Photo | Skipped:
+def die_on_chelsea(file: PhotoFile, max_pixels: int) -> Photo | Skipped:
     if "chelsea small" in file.path:
         os.kill(os.getpid(), signal.SIGKILL)
-    return fingerprint_photo(file)
+    return fingerprint_photo(file, max_pixels)
 
 
 def test_a_photo_that_kills_its_worker_is_named_and_not_tried_again(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dedup.confirm.loading import CannotLoad, Loader
 from dedup.confirm.pair import PairMeasurer
 from dedup.records import CandidatePair, Inspection, Match, Photo, Relation, Skipped, Source
+from dedup.settings import MAX_PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class ComponentJob:
     photos: tuple[Photo, ...]
     """In keeper order, best first."""
     pairs: tuple[CandidatePair, ...]
+    max_pixels: int = MAX_PIXELS
+    """Larger pictures are not decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def confirm_component(job: ComponentJob) -> ComponentResult:
     it, and then with what turned out to be a copy or an edited version of it; these are settled. What is left goes
     on in the same way.
     """
-    loader = Loader()
+    loader = Loader(job.max_pixels)
     measurer = PairMeasurer(loader)
     rank = {photo.id: at for at, photo in enumerate(job.photos)}
     hypotheses: dict[tuple[int, int], list[CandidatePair]] = defaultdict(list)

@@ -18,6 +18,7 @@ from dedup.confirm.evidence import turn
 from dedup.confirm.pixels import Pixels
 from dedup.decode import BadPicture, FullPicture, read_full
 from dedup.records import Photo, PhotoFile, Reason, Skipped
+from dedup.settings import MAX_PIXELS
 
 BUDGET_BYTES = 360_000_000
 """Decoded pictures held at once, beside the two being compared: within the 1 GiB of a worker, a dozen of 12 MP."""
@@ -91,7 +92,8 @@ class CannotLoad(Exception):
 class Loader:
     """Decodes photos in full, each one once while the budget lasts."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
+        self._max_pixels = max_pixels
         self._held: OrderedDict[int, Loaded] = OrderedDict()
         self.failed: dict[int, Skipped] = {}
         self.damage: dict[int, str] = {}
@@ -110,7 +112,7 @@ class Loader:
             self._held.move_to_end(photo.id)
             return self._held[photo.id]
         try:
-            loaded = Loaded(photo, read_photo(photo.file))
+            loaded = Loaded(photo, read_photo(photo.file, self._max_pixels))
         except BadPicture as error:
             skipped = Skipped(
                 photo.file.path,
@@ -133,7 +135,7 @@ class Loader:
         return loaded
 
 
-def read_photo(file: PhotoFile) -> FullPicture:
+def read_photo(file: PhotoFile, max_pixels: int = MAX_PIXELS) -> FullPicture:
     """Decode a file in full, if it still is the one that was scanned.
 
     Raises
@@ -153,6 +155,6 @@ def read_photo(file: PhotoFile) -> FullPicture:
         raise BadPicture(Reason.CHANGED, "changed since it was fingerprinted; scan again")
     with os.fdopen(descriptor, "rb") as stream:
         try:
-            return read_full(stream, file.path)
+            return read_full(stream, file.path, max_pixels=max_pixels)
         except OSError as error:
             raise BadPicture(Reason.UNREADABLE, error.strerror or "cannot be read") from error

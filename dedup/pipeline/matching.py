@@ -21,7 +21,7 @@ from dedup.engine import Engine, Failure
 from dedup.errors import CatalogueInDoubt, InternalFault
 from dedup.pipeline.components import Edge
 from dedup.pipeline.places import Progress, program_stamp
-from dedup.pipeline.planning import JOB_PHOTOS, Pair, find_roots, plan_jobs, plan_round
+from dedup.pipeline.planning import JOB_PHOTOS, Pair, as_pair, find_roots, plan_jobs, plan_round
 from dedup.pipeline.reading import PASSING
 from dedup.records import CandidatePair, IndexQuality, Photo, Relation, Skipped, Source
 from dedup.settings import Settings
@@ -39,8 +39,9 @@ Order = Callable[[Sequence[Photo]], list[Photo]]
 class Contents:
     """The contents that may be read in this run, by catalogue id and by key."""
 
-    def __init__(self, keys: Mapping[int, int], files: Mapping[int, int]) -> None:
-        """`keys`: content to key; `files`: content to the file that stands for it."""
+    def __init__(self, keys: Mapping[int, int], files: Mapping[int, int], max_pixels: int) -> None:
+        """`keys`: content to key; `files`: content to the file that stands for it; larger ones are not decoded."""
+        self.max_pixels = max_pixels
         self.files = {content: file for content, file in files.items() if content in keys}
         self._keys = keys
         self._contents = {keys[content]: content for content in self.files}
@@ -173,6 +174,7 @@ class Confirmer:
         """Contents about which something new is known."""
         self.late: dict[int, Skipped] = {}
         """Contents that could not be read this time, and may be next time."""
+        self._wanted: set[tuple[Pair, int]] = set()
         self._unconfirmable = {c for c, (_, reason, _) in catalogue.inspections().items() if reason}
 
     # --- what is to do --------------------------------------------------------------------------------------------
@@ -238,9 +240,15 @@ class Confirmer:
             left = self.contents.content(want.pair.left)
             right = self.contents.content(want.pair.right)
             first = self.contents.content(want.first)
-            known = settled.get((min(left, right), max(left, right)), 0)
-            if known in (first, None) or not self.can_measure(want):
+            pair = as_pair(left, right)
+            # Once each: confirmation may put the other one on the left, where the pixels tell which came first.
+            if (
+                settled.get(pair, 0) in (first, None)
+                or (pair, first) in self._wanted
+                or not self.can_measure(want)
+            ):
                 continue
+            self._wanted.add((pair, first))
             stars[first].append(replace(want.pair, left=left, right=right))
         jobs = []
         for first, pairs in stars.items():
@@ -307,7 +315,7 @@ class Confirmer:
         if turned:
             raise InternalFault(f"{self.catalogue.path}: a candidate pair stands the wrong way round")
         pairs.sort(key=lambda pair: (pair.left, pair.right, pair.source, pair.orientation))
-        return ComponentJob(tuple(photos), tuple(pairs))
+        return ComponentJob(tuple(photos), tuple(pairs), self.contents.max_pixels)
 
     def _store(self, job: ComponentJob, answer: ComponentResult) -> None:
         content_at = self.contents.content
@@ -380,10 +388,9 @@ def _patience(job: ComponentJob) -> float:
 
 def _singles(job: ComponentJob) -> list[ComponentJob]:
     """A job that broke its worker, as single pairs; so the one that did it is found."""
-    from dedup.confirm import ComponentJob
-
     singles = []
     for pair in job.pairs:
         ends = (pair.left, pair.right)
-        singles.append(ComponentJob(tuple(photo for photo in job.photos if photo.id in ends), (pair,)))
+        photos = tuple(photo for photo in job.photos if photo.id in ends)
+        singles.append(replace(job, photos=photos, pairs=(pair,)))
     return singles

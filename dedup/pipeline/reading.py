@@ -13,6 +13,7 @@ import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 
 from dedup.catalogue import Catalogue
@@ -91,7 +92,7 @@ def attempt_text(settings: Settings) -> str:
     from dedup.fingerprint import RECIPE
 
     extras = [name for name in ("rawpy", "pillow_jxl") if find_spec(name) is not None]
-    limits = f"{settings.memory_limit_bytes} bytes, {settings.decode_timeout_s:g} s"
+    limits = f"{settings.max_pixels} px, {settings.memory_limit_bytes} bytes, {settings.decode_timeout_s:g} s"
     return f"{RECIPE}; extras {' '.join(extras) or 'none'}; limits {limits}"
 
 
@@ -104,12 +105,13 @@ def cost_of(file: PhotoFile) -> float:
 class _Reader:
     """One run of the stage."""
 
-    def __init__(self, catalogue: Catalogue, engine: Engine, attempt: str, progress: Progress) -> None:
+    def __init__(self, catalogue: Catalogue, engine: Engine, settings: Settings, progress: Progress) -> None:
         from dedup.fingerprint import RECIPE
 
         self.catalogue = catalogue
         self.engine = engine
-        self.attempt = attempt
+        self.attempt = attempt_text(settings)
+        self.max_pixels = settings.max_pixels
         self.recipe = RECIPE
         self.progress = progress
         self.done = 0
@@ -169,7 +171,8 @@ class _Reader:
         from dedup.fingerprint import fingerprint_photo
 
         left: dict[PhotoFile, list[PhotoFile]] = {}
-        for file, answer in self.engine.map(fingerprint_photo, [*alone, *copies], weight=cost_of):
+        read = partial(fingerprint_photo, max_pixels=self.max_pixels)
+        for file, answer in self.engine.map(read, [*alone, *copies], weight=cost_of):
             others = copies.get(file, [])
             if isinstance(answer, Photo):
                 if answer.fingerprint.recipe != self.recipe:
@@ -231,7 +234,11 @@ def _by_path(file: PhotoFile) -> bytes:
 
 
 def read_photos(
-    catalogue: Catalogue, engine: Engine, waiting: dict[PhotoFile, int], attempt: str, progress: Progress
+    catalogue: Catalogue,
+    engine: Engine,
+    waiting: dict[PhotoFile, int],
+    settings: Settings,
+    progress: Progress,
 ) -> ReadingResult:
     """Read, digest and fingerprint files.
 
@@ -239,15 +246,15 @@ def read_photos(
     ----------
     waiting
         The files and their ids in the catalogue.
-    attempt
-        See `attempt_text`.
+    settings
+        The limits of a picture.
 
     Returns
     -------
     ReadingResult
         Everything else is in the catalogue, committed.
     """
-    reader = _Reader(catalogue, engine, attempt, progress)
+    reader = _Reader(catalogue, engine, settings, progress)
     reader.read(waiting)
     catalogue.commit()
     return ReadingResult(reader.decoded, frozenset(reader.changed))

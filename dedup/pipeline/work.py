@@ -148,7 +148,7 @@ class Work:
         touched |= {row[_CONTENT] for row in known.values() if row[_ID] in differing}
         waiting = self._waiting(known, seen)
         if waiting:
-            reading = read_photos(catalogue, engine, waiting, self.attempt, self.progress)
+            reading = read_photos(catalogue, engine, waiting, self.settings, self.progress)
             self.decoded = reading.decoded
             touched |= reading.changed_contents
         catalogue.note_orphans()
@@ -207,7 +207,7 @@ class Work:
         late: list[Skipped] = []
         for scope, ids in scopes:
             carriers = [row for row in rows if row[_ID] in ids]
-            contents = Contents(keys, _first_files(carriers))
+            contents = Contents(keys, _first_files(carriers), self.settings.max_pixels)
             preferences = preferences_of(self.settings, units)
             confirmer = Confirmer(catalogue, engine, contents, preferences.order, self.progress)
             confirmer.confirm_candidates()
