@@ -21,6 +21,7 @@ from dedup.catalogue import Catalogue
 from dedup.confirm import ComponentJob, ComponentResult, confirm_component
 from dedup.errors import Busy, CatalogueInDoubt, InternalFault, UsageError
 from dedup.fingerprint import fingerprint_photo
+from dedup.pipeline.reading import digest_photo
 from dedup.records import Photo, PhotoFile, Reason, Relation, Report, Skipped
 from dedup.report import to_json
 from dedup.settings import Settings
@@ -472,6 +473,34 @@ def test_a_scan_that_is_killed_loses_nothing_that_was_committed(
         assert report.summary.confirmed < fresh.summary.confirmed
 
 
+@pytest.mark.slow
+def test_a_scan_that_is_killed_while_it_looks_for_moved_photos_does_not_begin_again(
+    photos: Path, settings: Settings, tmp_path: Path
+) -> None:
+    dedup.scan_library([photos], settings)
+    photos.rename(tmp_path / "moved")
+    script = (
+        "import sys, time\nfrom dedup.catalogue import database\ndatabase.COMMIT_EVERY_S = 0.0\n"
+        "import dedup\nfrom dedup.settings import Settings\n"
+        "def tell(stage, done, total):\n"
+        "    if stage == 'hash' and done >= 5:\n        print(done, flush=True)\n        time.sleep(60)\n"
+        f"dedup.scan_library([{str(tmp_path / 'moved')!r}], Settings(db={settings.db!r}, jobs=2), tell)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT, text=True)
+    assert child.stdout is not None
+    child.stdout.readline()
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    told: list[tuple[str, int, int | None]] = []
+    report = wait_for_lock(
+        lambda: dedup.scan_library([tmp_path / "moved"], settings, lambda *step: told.append(step))
+    )
+    assert report.summary.read == 0
+    assert len(report.groups) == len(PHOTOS)
+    assert next(total for stage, _, total in told if stage == "hash") == 14 - 5
+
+
 def wait_for_lock(scan: Callable[[], Report]) -> Report:
     """The workers of a killed scan hold its lock until the kernel has ended them, some milliseconds later."""
     for _ in range(200):
@@ -480,6 +509,32 @@ def wait_for_lock(scan: Callable[[], Report]) -> Report:
         except Busy:
             time.sleep(0.05)
     raise AssertionError("the lock of a killed scan was never let go")
+
+
+def count_digests(file: PhotoFile) -> bytes | Skipped:
+    with open(os.environ["DIGESTED"], "a") as log:
+        log.write(os.path.basename(file.path) + "\n")
+    return digest_photo(file)
+
+
+def test_digests_are_kept_for_a_scan_that_goes_on(
+    photos: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All copies have one size, so they are digested before anything is decoded."""
+    log = tmp_path / "digested"
+    monkeypatch.setenv("DIGESTED", str(log))
+    monkeypatch.setattr("dedup.pipeline.reading.digest_photo", count_digests)
+    monkeypatch.setattr("dedup.fingerprint.fingerprint_photo", fail_to_read)
+    with pytest.raises(InternalFault, match="a bug"):
+        dedup.scan_library([photos], settings)
+    assert len(log.read_text().split("\n")) == 9
+    monkeypatch.setattr("dedup.fingerprint.fingerprint_photo", fingerprint_photo)
+    assert dedup.scan_library([photos], settings).summary.read == 9
+    assert len(log.read_text().split("\n")) == 9, "not one was digested again"
+
+
+def fail_to_read(file: PhotoFile, max_pixels: int) -> Photo | Skipped:
+    raise RuntimeError("a bug")
 
 
 def die_on_chelsea(file: PhotoFile, max_pixels: int) -> Photo | Skipped:

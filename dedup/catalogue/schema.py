@@ -44,6 +44,10 @@ _FORMAT_1 = (
         file INTEGER PRIMARY KEY REFERENCES files(id) ON DELETE CASCADE,
         stage TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
         attempt INTEGER NOT NULL REFERENCES recipes(id))""",
+    # Digests of files that are not fingerprinted yet, while a scan is at it: reading them again can take an hour.
+    """CREATE TABLE digests (
+        file INTEGER PRIMARY KEY REFERENCES files(id) ON DELETE CASCADE,
+        size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, digest BLOB NOT NULL)""",
     # What the last crawl passed over.
     """CREATE TABLE passed_over (
         path BLOB NOT NULL, stage TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
@@ -92,7 +96,7 @@ STEPS: list[tuple[str, ...]] = [_FORMAT_1]
 """`STEPS[n]` leads from format n to n + 1; the number of steps is the format this program writes."""
 
 TABLES = (
-    "recipes", "contents", "greys", "files", "files_packed", "failures", "passed_over",
+    "recipes", "contents", "greys", "files", "files_packed", "failures", "digests", "passed_over",
     "candidates", "matches", "inspections", "scans", "groups", "group_files", "similar_pairs", "hubs", "scope_files",
 )  # fmt: skip
 

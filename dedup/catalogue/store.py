@@ -171,6 +171,26 @@ class Catalogue(Results):
         )
         return found
 
+    def put_digest(self, file_id: int, file: PhotoFile, digest: bytes) -> None:
+        """Keep the digest of a file that is still to be fingerprinted, for a scan that goes on after this one."""
+        self._db.write(
+            "INSERT OR REPLACE INTO digests VALUES (?,?,?,?)",
+            (file_id, file.size_bytes, file.mtime_ns, digest),
+        )
+
+    def digests(self) -> dict[int, bytes]:
+        """Digests that an earlier scan left, by file; only of files that are as they were."""
+        return dict(
+            self._db.rows(
+                "SELECT d.file, d.digest FROM digests d JOIN files f ON f.id=d.file"
+                " WHERE f.size_bytes=d.size_bytes AND f.mtime_ns=d.mtime_ns"
+            )
+        )
+
+    def forget_digests(self) -> None:
+        """Remove all of these: every file is fingerprinted."""
+        self._db.write("DELETE FROM digests")
+
     def attach(self, file_id: int, content_id: int) -> None:
         """Say that a file carries a content."""
         self._db.write("UPDATE files SET state=1, content=? WHERE id=?", (content_id, file_id))

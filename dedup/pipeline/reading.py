@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -126,6 +126,7 @@ class _Reader:
         twins = self._hard_links(waiting)
         firsts = {file: waiting[file] for file in waiting if file not in twins}
         self._read_firsts(firsts)
+        self.catalogue.forget_digests()
         # A hard link is the same file by another name: within one run, device and inode prove it.
         self._follow(twins, waiting)
 
@@ -147,22 +148,36 @@ class _Reader:
         alone = [f for f in files if counted[f.size_bytes] == 1 and f.size_bytes not in known_sizes]
         maybe = [f for f in files if counted[f.size_bytes] > 1 or f.size_bytes in known_sizes]
         by_digest: dict[bytes, list[PhotoFile]] = defaultdict(list)
-        for file, answer in self.engine.map(digest_photo, maybe):
-            if isinstance(answer, bytes):
-                by_digest[answer].append(file)
-            else:
+        for file, answer in self._digests(maybe, files):
+            if not isinstance(answer, bytes):
                 self._fail([file], _as_skipped(file, answer), files)
+            elif (content := self.catalogue.find_content(answer, self.recipe)) is not None:
+                self._attach(files[file], content)
+            else:
+                by_digest[answer].append(file)
         copies: dict[PhotoFile, list[PhotoFile]] = {}
         for digest in sorted(by_digest):
-            same = sorted(by_digest[digest], key=_by_path)
-            content = self.catalogue.find_content(digest, self.recipe)
-            if content is None:
-                copies[same[0]] = same[1:]
-            else:
-                for file in same:
-                    self._attach(files[file], content)
+            first, *others = sorted(by_digest[digest], key=_by_path)
+            copies[first] = others
         while alone or copies:
             alone, copies = self._decode(alone, copies, files)
+
+    def _digests(
+        self, files: Iterable[PhotoFile], ids: dict[PhotoFile, int]
+    ) -> Iterator[tuple[PhotoFile, bytes | Skipped | Failure]]:
+        """The digest of each file, or why there is none; kept at once, so that a scan that is killed has it."""
+        kept = self.catalogue.digests()
+        unread = []
+        for file in files:
+            if ids[file] in kept:
+                yield file, kept[ids[file]]
+            else:
+                unread.append(file)
+        for file, answer in self.engine.map(digest_photo, unread):
+            if isinstance(answer, bytes):
+                self.catalogue.put_digest(ids[file], file, answer)
+                self.catalogue.commit_if_due()
+            yield file, answer
 
     def _decode(
         self, alone: list[PhotoFile], copies: dict[PhotoFile, list[PhotoFile]], ids: dict[PhotoFile, int]
