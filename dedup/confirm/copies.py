@@ -8,6 +8,7 @@ Does not: turn, align or word anything.
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from dedup.confirm import relation
 from dedup.confirm.evidence import NO_TRACE, Traces, grid_distance, stored_orientation, turn
@@ -122,14 +123,18 @@ def descent(parent: Loaded, child: Loaded, orientation: int) -> float:
     stored = [_stored(item) for item in (parent, child)]
     if not tables or stored[0] is None or stored[1] is None:
         return NO_TRACE
+    turned = parent.full.info.orientation
     pixels = turn(stored[1], orientation)
     size = pixels.shape[1], pixels.shape[0]
     own = child.full.quantisation
     if parent.size != size:
         if not is_same_frame(parent.size, size) or size[0] < parent.size[0]:
             return NO_TRACE
-        pixels, own = resize_to(np.ascontiguousarray(pixels), parent.size, sharp=True), None
-    turned = parent.full.info.orientation
+        if turned != 1:
+            return NO_TRACE
+        middle, window = _middle(parent.size)
+        pixels, own = _resize_part(pixels, parent.size, window), None
+        stored[0] = stored[0][middle]
     return grid_distance(
         Traces(
             stored_orientation(stored[0], turned),
@@ -138,6 +143,37 @@ def descent(parent: Loaded, child: Loaded, orientation: int) -> float:
             own[0] if own else None,
         )
     )
+
+
+PART_PX = 512
+"""Side of the middle part in which a picture of another size is asked for traces: resizing all of it would cost more
+than all else about the pair."""
+
+
+def _middle(size: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[int, int, int, int]]:
+    """The middle of a picture on its grid of 8 px: as slices (rows, columns), and as left, top, right, bottom."""
+    spans = []
+    for side in size:
+        start = max(0, (side - PART_PX) // 2) // 8 * 8
+        spans.append((start, min(side, start + PART_PX)))
+    (left, right), (top, bottom) = spans
+    return (slice(top, bottom), slice(left, right)), (left, top, right, bottom)
+
+
+def _resize_part(pixels: Pixels, size: tuple[int, int], window: tuple[int, int, int, int]) -> Pixels:
+    """What a picture shows in a window of itself at another size."""
+    left, top, right, bottom = window
+    x, y = pixels.shape[1] / size[0], pixels.shape[0] / size[1]
+    reach = 4
+    edges = (
+        max(0, int(left * x) - reach),
+        max(0, int(top * y) - reach),
+        min(pixels.shape[1], int(right * x) + reach + 1),
+        min(pixels.shape[0], int(bottom * y) + reach + 1),
+    )
+    part = Image.fromarray(np.ascontiguousarray(pixels[edges[1] : edges[3], edges[0] : edges[2]]))
+    box = (left * x - edges[0], top * y - edges[1], right * x - edges[0], bottom * y - edges[1])
+    return np.asarray(part.resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=box))
 
 
 def _stored(item: Loaded) -> Pixels | None:

@@ -178,8 +178,8 @@ def measure_flat_grain(a: Pixels, b: Pixels) -> tuple[float, float]:
 
     height, width = a.shape[:2]
     side = min(FLAT_BLOCK_PX, height, width)
-    rows = np.unique(np.linspace(0, height - side, 9).astype(int))
-    columns = np.unique(np.linspace(0, width - side, 9).astype(int))
+    rows = np.unique(np.linspace(0, height - side, 6).astype(int))
+    columns = np.unique(np.linspace(0, width - side, 6).astype(int))
     found = []
     for top in rows:
         for left in columns:
@@ -211,6 +211,9 @@ def _pass_over(a: Pixels, b: Pixels, factor: int) -> tuple[float, NDArray[np.flo
     if height < TILE_PX or width < TILE_PX or factor > 64:
         gap = a.astype(np.float32) - b
         return float(np.vdot(gap, gap)), _tile_means(np.abs(gap), TILE_PX), _tile_means(gap, factor)
+    # Sums across go through a matrix product: a sum over so short an axis takes three times as long.
+    across = np.tile(np.eye(3, dtype=np.float32), (factor, 1)) / (factor * factor)
+    tile_across = np.tile(np.eye(3, dtype=np.float32), (TILE_PX, 1)) / (TILE_PX * TILE_PX)
     # A band is a multiple of both cell sizes, so that no cell is cut and none falls between two bands.
     cells = int(np.lcm(TILE_PX, factor))
     band = cells * max(1, _BAND // cells)
@@ -225,7 +228,7 @@ def _pass_over(a: Pixels, b: Pixels, factor: int) -> tuple[float, NDArray[np.flo
             part = part.reshape(rows, width, 3)[:, : small_wide * factor].reshape(rows, small_wide, factor, 3)
             start = top // factor
             fit = min(rows, small_tall - start)
-            reduced[start : start + fit] = part.sum(axis=2)[:fit] / (factor * factor)
+            reduced[start : start + fit] = (part.reshape(rows, small_wide, factor * 3) @ across)[:fit]
         elif factor == 1:
             reduced[top : top + gap.shape[0]] = gap
         np.abs(gap, out=gap)
@@ -234,7 +237,7 @@ def _pass_over(a: Pixels, b: Pixels, factor: int) -> tuple[float, NDArray[np.flo
             part = gap[: rows * TILE_PX].reshape(rows, TILE_PX, width * 3).sum(axis=1)
             part = part.reshape(rows, width, 3)[:, : wide * TILE_PX].reshape(rows, wide, TILE_PX, 3)
             start = top // TILE_PX
-            tiles[start : start + rows] = part.sum(axis=2) / (TILE_PX * TILE_PX)
+            tiles[start : start + rows] = part.reshape(rows, wide, TILE_PX * 3) @ tile_across
     return total, tiles, reduced
 
 
