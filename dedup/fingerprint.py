@@ -82,7 +82,8 @@ def fingerprint_photo(file: PhotoFile, max_pixels: int = MAX_PIXELS) -> Photo | 
         if not _is_the_file(os.fstat(descriptor), file):
             return _skipped(file, Reason.CHANGED, "written to while it was read")
     except decode.BadPicture as error:
-        return _skipped(file, error.reason, error.detail)
+        # What the decoder refuses it will refuse again; what the disk refuses may pass.
+        return Skipped(file.path, "decode", error.reason, error.detail, file.size_bytes, file.mtime_ns)
     except OSError as error:
         return _skipped(file, Reason.UNREADABLE, error.strerror or str(error))
     finally:

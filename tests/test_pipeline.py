@@ -511,6 +511,41 @@ def wait_for_lock(scan: Callable[[], Report]) -> Report:
     raise AssertionError("the lock of a killed scan was never let go")
 
 
+def test_a_photo_that_no_decoder_reads_does_not_keep_the_next_scan_busy(
+    photos: Path, settings: Settings
+) -> None:
+    (photos / "odd.avif").write_bytes(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + b"\0" * 200)
+    report = dedup.scan_library([photos], settings)
+    assert "odd.avif" in reasons(report)
+    stages: list[str] = []
+    again = dedup.scan_library([photos], settings, lambda stage, _done, _total: stages.append(stage))
+    assert set(stages) == {"crawl"}
+    assert again.skipped == report.skipped
+
+
+def refused(file: PhotoFile, max_pixels: int) -> Photo | Skipped:
+    if "rocket" in file.path:
+        return Skipped(
+            file.path, "fingerprint", Reason.UNREADABLE, "input/output error", file.size_bytes, file.mtime_ns
+        )
+    return fingerprint_photo(file, max_pixels)
+
+
+def test_a_disk_that_refuses_is_asked_again(
+    photos: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dedup.fingerprint.fingerprint_photo", refused)
+    report = dedup.scan_library([photos], settings)
+    assert {name for name, reason in reasons(report).items() if reason is Reason.UNREADABLE} == {
+        "rocket.jpg",
+        "copy of rocket.jpg",
+        "rocket small.jpg",
+    }
+    monkeypatch.undo()
+    back = dedup.scan_library([photos], settings)
+    assert (back.summary.read, len(back.groups)) == (2, len(PHOTOS))
+
+
 def count_digests(file: PhotoFile) -> bytes | Skipped:
     with open(os.environ["DIGESTED"], "a") as log:
         log.write(os.path.basename(file.path) + "\n")

@@ -22,7 +22,7 @@ from dedup.errors import CatalogueInDoubt, InternalFault
 from dedup.pipeline.components import Edge
 from dedup.pipeline.places import Progress, program_stamp
 from dedup.pipeline.planning import JOB_PHOTOS, Pair, as_pair, find_roots, plan_jobs, plan_round
-from dedup.pipeline.reading import PASSING
+from dedup.pipeline.reading import is_passing
 from dedup.records import CandidatePair, IndexQuality, Photo, Relation, Skipped, Source
 from dedup.settings import Settings
 
@@ -361,7 +361,7 @@ class Confirmer:
 
     def _put_aside(self, content: int, skipped: Skipped) -> None:
         self.changed.add(content)
-        if skipped.reason in PASSING:
+        if is_passing(skipped):
             self.late[content] = skipped
         else:
             self._unconfirmable.add(content)

@@ -23,8 +23,15 @@ from dedup.pipeline.places import Progress
 from dedup.records import Photo, PhotoFile, Reason, Skipped
 from dedup.settings import Settings
 
-PASSING = (Reason.UNREADABLE, Reason.CHANGED)
-"""Reasons that may be gone next time: such files are tried again at every scan."""
+
+def is_passing(skipped: Skipped) -> bool:
+    """Whether the reason may be gone next time, so that the file is tried again at every scan.
+
+    A disk or a network that refuses may answer tomorrow; a decoder that cannot read a file never will.
+    """
+    unreadable = skipped.reason is Reason.UNREADABLE and skipped.stage != "decode"
+    return unreadable or skipped.reason is Reason.CHANGED
+
 
 _DEAR = {
     ".heic": 9.0,
@@ -202,7 +209,7 @@ class _Reader:
                     self._attach(ids[other], content)
                 continue
             failed = _as_skipped(file, answer)
-            if failed.reason in PASSING and others:
+            if is_passing(failed) and others:
                 self._fail([file], failed, ids)
                 left[others[0]] = others[1:]
             else:

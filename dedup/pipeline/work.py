@@ -19,7 +19,7 @@ from dedup.pipeline.grouping import Grouped, Grouper, preferences_of
 from dedup.pipeline.looking import Sighting, seen_mark
 from dedup.pipeline.matching import Confirmer, Contents, search_pairs
 from dedup.pipeline.places import Progress, program_stamp
-from dedup.pipeline.reading import PASSING, attempt_text, read_photos
+from dedup.pipeline.reading import attempt_text, is_passing, read_photos
 from dedup.pipeline.results import (
     EVERYTHING,
     LAST_ROOTS,
@@ -175,7 +175,7 @@ class Work:
         retry = {
             number
             for number, attempt, why in self.catalogue.failures()
-            if number in seen and (attempt != self.attempt or why.reason in PASSING)
+            if number in seen and (attempt != self.attempt or is_passing(why))
         }
         stale = set(self.catalogue.stale_contents(RECIPE))
         waiting: dict[PhotoFile, int] = {}
@@ -228,7 +228,7 @@ class Work:
     ) -> Tally:
         """Replace the result of the last scan by this one's, all at once."""
         catalogue = self.catalogue
-        passing = any(why.reason in PASSING for _, _, why in catalogue.failures())
+        passing = any(is_passing(why) for _, _, why in catalogue.failures())
         basis: dict[str, Any] = {
             "roots": list(summary.roots),
             "settings": deciding_settings(self.settings),
