@@ -247,7 +247,7 @@ def test_another_recipe_hashes_again_but_measures_nothing_again(
     first = dedup.scan_library([photos], settings)
     for module in ("dedup.fingerprint", "dedup.pipeline.work"):
         monkeypatch.setattr(f"{module}.RECIPE", "another recipe")
-    monkeypatch.setattr("dedup.pipeline.scan.program_stamp", lambda: "another program")
+    monkeypatch.setattr("dedup.pipeline.results.program_stamp", lambda: "another program")
     second = dedup.scan_library([photos], settings)
     assert (second.summary.read, second.summary.confirmed) == (9, 0)
     assert names(second) == names(first)
@@ -259,7 +259,7 @@ def test_another_way_to_confirm_measures_again_but_hashes_nothing(
     first = dedup.scan_library([photos], settings)
     for module in ("dedup.confirm", "dedup.pipeline.work"):
         monkeypatch.setattr(f"{module}.CONFIRM_RECIPE", "another recipe")
-    monkeypatch.setattr("dedup.pipeline.scan.program_stamp", lambda: "another program")
+    monkeypatch.setattr("dedup.pipeline.results.program_stamp", lambda: "another program")
     second = dedup.scan_library([photos], settings)
     assert second.summary.read == 0
     assert second.summary.confirmed >= first.summary.confirmed > 0
@@ -366,6 +366,29 @@ def test_a_report_covers_the_last_roots_or_all_that_is_known(
     assert (
         names(dedup.scan_library([photos], settings))["coffee.jpg"].keys().isdisjoint({"from the card.jpg"})
     )
+
+
+def test_scans_of_one_root_after_another_know_what_one_scan_of_all_knows(
+    photos: Path, settings: Settings, tmp_path: Path
+) -> None:
+    other, third = tmp_path / "other", tmp_path / "third"
+    for folder in (other, third):
+        folder.mkdir()
+    shutil.copy(photos / "coffee.jpg", other / "from the card.jpg")
+    (other / "small.jpg").write_bytes(jpeg(scaled(real_photo("rocket", 400), 0.5), 88))
+    (other / "more.txt").write_text("no photo")
+    (third / "smaller.jpg").write_bytes(jpeg(scaled(real_photo("rocket", 400), 0.4), 88))
+    (third / "broken too.jpg").write_bytes((photos / "broken.jpg").read_bytes())
+    for folder in (photos, other, third):
+        report = dedup.scan_library([folder], settings)
+        assert all(skipped.path.startswith(str(folder)) for skipped in report.skipped)
+    (third / "smaller.jpg").unlink()
+    (third / "smallest.jpg").write_bytes(jpeg(scaled(real_photo("rocket", 400), 0.35), 88))
+    dedup.scan_library([third], settings)
+    found = plain(dedup.load_report(settings, all_roots=True))
+    fresh = plain(dedup.scan_library([photos, other, third], Settings(db=str(tmp_path / "fresh.db"), jobs=2)))
+    assert found["groups"] == fresh["groups"]
+    assert found["skipped"] == fresh["skipped"]
 
 
 # --- the same for everybody ---------------------------------------------------------------------------------------

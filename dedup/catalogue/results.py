@@ -99,6 +99,12 @@ class Results(Shelf):
             ):
                 self._db.write(f"DELETE FROM {table} WHERE scope=? AND {condition}", (scope, *chunk))
 
+    def move_result(self, source: int, target: int) -> None:
+        """Make the result of one scope that of another, which loses its own."""
+        self.clear_result(target)
+        for table in ("groups", "similar_pairs", "hubs", "scope_files"):
+            self._db.write(f"UPDATE {table} SET scope=? WHERE scope=?", (target, source))
+
     def put_scope_files(self, scope: int, file_ids: Iterable[int]) -> None:
         """Note the files that a result covers."""
         self._db.write_many(

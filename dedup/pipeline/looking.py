@@ -16,7 +16,7 @@ from typing import Final
 
 from dedup.catalogue import Catalogue, FileState, KnownFile, file_of_row
 from dedup.crawl import find_photos
-from dedup.pipeline.places import Progress
+from dedup.pipeline.places import Progress, below
 from dedup.records import PhotoFile, Reason, Skipped
 from dedup.settings import Settings
 
@@ -48,6 +48,8 @@ class Sighting:
     """Known files that now have another size or time, as they were."""
     passed_over: list[Skipped]
     passed_over_before: list[Skipped]
+    passed_over_elsewhere: list[Skipped]
+    """What earlier crawls of other roots passed over."""
 
     def is_quiet(self, seen_before: str) -> bool:
         """Whether everything is as it was at the last scan, which saw the files of `seen_before`."""
@@ -67,7 +69,11 @@ def seen_mark(file_ids: Iterable[int]) -> str:
 def look(catalogue: Catalogue, roots: Sequence[str], settings: Settings, progress: Progress) -> Sighting:
     """Crawl the roots and compare what is there with what is known."""
     known = {row[0]: row for row in catalogue.known_files()}
-    before = catalogue.passed_over()
+    is_here = below(roots)
+    before: list[Skipped] = []
+    elsewhere: list[Skipped] = []
+    for skipped in catalogue.passed_over():
+        (before if is_here(skipped.path) else elsewhere).append(skipped)
     others = {
         skipped.path: (skipped.size_bytes, skipped.mtime_ns)
         for skipped in before
@@ -144,6 +150,7 @@ def look(catalogue: Catalogue, roots: Sequence[str], settings: Settings, progres
         replaced=replaced,
         passed_over=passed_over,
         passed_over_before=before,
+        passed_over_elsewhere=elsewhere,
     )
 
 

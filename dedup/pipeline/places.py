@@ -6,7 +6,7 @@ import hashlib
 import importlib.machinery
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from dedup.settings import Settings
@@ -31,6 +31,13 @@ def absolute_folder(folder: str) -> str:
     """A folder as the crawl names it; `abspath` would drop `a/..` as text, which is another folder if `a` is a link."""
     folder = os.path.expanduser(folder)
     return os.path.realpath(folder) if ".." in folder.split(os.sep) else os.path.abspath(folder)
+
+
+def below(roots: Sequence[str]) -> Callable[[str], bool]:
+    """A test whether a path is one of the roots or lies below one."""
+    exact = frozenset(roots)
+    prefixes = tuple(root if root.endswith("/") else root + "/" for root in roots)
+    return lambda path: path.startswith(prefixes) or path in exact
 
 
 @lru_cache(maxsize=1)

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
-from dedup.catalogue import Catalogue
+from dedup.catalogue import Catalogue, ScanRecord
 from dedup.errors import UsageError
-from dedup.pipeline.places import catalogue_path
+from dedup.pipeline.places import below, catalogue_path, program_stamp
 from dedup.records import DuplicateGroup, IndexQuality, Reason, Relation, Report, ScanSummary, Skipped, Tally
 from dedup.settings import Settings
 
@@ -54,15 +54,18 @@ def read_report(catalogue: Catalogue, scope: int) -> Report:
         summary=summary_from_plain(record.summary),
         groups=tuple(groups),
         similar=tuple(similar),
-        skipped=read_skipped(catalogue, record.summary),
+        skipped=read_skipped(catalogue, scope, record.summary),
         hubs=tuple(catalogue.hubs(scope)),
     )
 
 
-def read_skipped(catalogue: Catalogue, summary: dict[str, Any]) -> tuple[Skipped, ...]:
-    """Everything that was not examined, in order of path."""
+def read_skipped(catalogue: Catalogue, scope: int, summary: dict[str, Any]) -> tuple[Skipped, ...]:
+    """Everything of a scope that was not examined, in order of path."""
     found = [*catalogue.passed_over(), *(skipped for _, _, skipped in catalogue.failures())]
     found += catalogue.unconfirmable()
+    if scope == LAST_ROOTS:
+        is_below = below(summary["roots"])
+        found = [skipped for skipped in found if is_below(skipped.path)]
     found += [Skipped(path, "confirm", Reason(reason), detail) for path, reason, detail in summary["late"]]
     return tuple(sorted(found, key=lambda skipped: (os.fsencode(skipped.path), skipped.stage)))
 
@@ -78,6 +81,16 @@ def deciding_settings(settings: Settings) -> dict[str, Any]:
         for name, value in asdict(settings).items()
         if name not in ("db", "jobs")
     }
+
+
+def rules_hold(last: ScanRecord, settings: Settings) -> bool:
+    """Whether the last scan came to its end, under these settings and with this very program."""
+    basis = last.basis
+    return (
+        not basis["unfinished"]
+        and basis["settings"] == deciding_settings(settings)
+        and basis["stamp"] == program_stamp()
+    )
 
 
 def summary_to_plain(summary: ScanSummary) -> dict[str, Any]:

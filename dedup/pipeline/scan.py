@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from dedup.catalogue import Catalogue
 from dedup.errors import UsageError
 from dedup.pipeline.looking import look
-from dedup.pipeline.places import Progress, absolute_folder, catalogue_path, program_stamp
+from dedup.pipeline.places import Progress, absolute_folder, catalogue_path
 from dedup.pipeline.results import (
     LAST_ROOTS,
-    deciding_settings,
     read_report,
+    rules_hold,
     summary_from_plain,
     summary_to_plain,
     tally_from_plain,
@@ -127,14 +127,13 @@ def _scan(
     roots = absolute_roots(given)
     last = catalogue.last_scan()
     sighting = look(catalogue, roots, settings, progress)
-    same_ground = (
+    if (
         last is not None
         and last.basis["roots"] == list(roots)
-        and last.basis["settings"] == deciding_settings(settings)
-        and last.basis["stamp"] == program_stamp()
-        and not last.basis["unfinished"]
-    )
-    if last and same_ground and not last.basis["unsettled"] and sighting.is_quiet(last.basis["seen"]):
+        and not last.basis["unsettled"]
+        and rules_hold(last, settings)
+        and sighting.is_quiet(last.basis["seen"])
+    ):
         summary = replace(
             summary_from_plain(last.summary),
             read=0,
@@ -147,4 +146,4 @@ def _scan(
         return ScanOutcome(summary, tally_from_plain(last.summary["tally"]))
     from dedup.pipeline.work import Work
 
-    return Work(catalogue, settings, progress).run(roots, sighting, last, same_ground, began)
+    return Work(catalogue, settings, progress).run(roots, sighting, last, began)

@@ -26,6 +26,7 @@ from dedup.pipeline.results import (
     deciding_settings,
     make_tally,
     read_skipped,
+    rules_hold,
     summary_to_plain,
     tally_to_plain,
 )
@@ -41,14 +42,23 @@ NO_QUALITY = IndexQuality(0, 0, 0, 0, "")
 
 
 @dataclass(frozen=True, slots=True)
+class _Plan:
+    """The photos of one scope, and the stored scope whose groups still hold where nothing happened."""
+
+    scope: int
+    rows: list[KnownFile]
+    before: int | None
+    """None if everything is grouped anew."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Result:
     """The groups of one scope, ready to be stored."""
 
-    scope: int
-    seen: set[int]
+    plan: _Plan
     grouped: Grouped
-    is_whole: bool
-    """Whether they replace all earlier groups of the scope."""
+    late: list[Skipped]
+    """Photos that could not be read this time, and may be next time."""
 
 
 class Work:
@@ -61,35 +71,31 @@ class Work:
         self.attempt = attempt_text(settings)
         self.decoded = 0
         self.confirmed = 0
+        self.changed: set[int] = set()
+        """Contents about which measuring found something new."""
 
     def run(
         self,
         roots: Sequence[str],
         sighting: Sighting,
         last: ScanRecord | None,
-        same_ground: bool,
         began: float,
     ) -> ScanOutcome:
-        """Everything after the crawl.
-
-        Parameters
-        ----------
-        same_ground
-            Whether roots, settings and program are those of the last scan, so that only files may differ.
-        began
-            `time.monotonic()` when the scan began.
-        """
+        """Everything after the crawl; `began` is `time.monotonic()` when the scan began."""
         catalogue = self.catalogue
         catalogue.check(thorough=False)
         self._take_over(sighting)
         known = {row[_PATH]: row for row in catalogue.known_files()}
         seen = {known[file.path][_ID] for file in sighting.fresh}.union(sighting.seen_ids)
+        # Only what changed is grouped again, as long as what decides about groups did not.
+        earlier = last if last is not None and rules_hold(last, self.settings) else None
         with open_engine(self.settings.jobs, self._limits()) as engine:
             touched = self._read(engine, known, seen, sighting)
             if catalogue.forget_matches_except(CONFIRM_RECIPE):
-                same_ground = False
+                earlier = None
             found = search_pairs(catalogue, self.settings, self.progress)
-            results, late = self._match(engine, seen, touched if same_ground else None)
+            plans = self._plan_scopes(roots, seen, earlier)
+            results = [self._match(engine, plan, touched) for plan in plans]
         if found is not None:
             quality, candidates = found
         else:
@@ -110,7 +116,7 @@ class Work:
             recipe=RECIPE,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return ScanOutcome(summary, self._finish(summary, results, late, seen))
+        return ScanOutcome(summary, self._finish(summary, results, seen))
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -134,7 +140,7 @@ class Work:
             self.catalogue.put_files(sorted(sighting.fresh, key=_by_path))
             self.catalogue.touch_files(sighting.touched)
             if sighting.passed_over != sighting.passed_over_before:
-                self.catalogue.set_passed_over(sighting.passed_over)
+                self.catalogue.set_passed_over([*sighting.passed_over_elsewhere, *sighting.passed_over])
 
     def _read(
         self, engine: Engine, known: dict[str, KnownFile], seen: set[int], sighting: Sighting
@@ -143,9 +149,6 @@ class Work:
         catalogue = self.catalogue
         touched = {row[_CONTENT] for row in (*sighting.gone, *sighting.replaced)}
         touched |= {known[file.path][_CONTENT] for file in sighting.touched}
-        # What was away the last time, or is away now.
-        differing = catalogue.scope_files(LAST_ROOTS) ^ seen
-        touched |= {row[_CONTENT] for row in known.values() if row[_ID] in differing}
         waiting = self._waiting(known, seen)
         if waiting:
             reading = read_photos(catalogue, engine, waiting, self.settings, self.progress)
@@ -160,14 +163,6 @@ class Work:
         stems = _stems_that_changed(sighting)
         if stems:
             touched |= {row[_CONTENT] for row in now if _stem(row[_PATH]) in stems}
-        touched.discard(0)
-        # Whoever was tied to a content that went is on its own now.
-        present = {row[_CONTENT] for row in now if row[_ID] in seen}
-        for low, high, _, relation in catalogue.match_ends():
-            if relation and (
-                (low in touched and low not in present) or (high in touched and high not in present)
-            ):
-                touched.update((low, high))
         return touched
 
     def _waiting(self, known: dict[str, KnownFile], seen: set[int]) -> dict[PhotoFile, int]:
@@ -190,45 +185,60 @@ class Work:
 
     # --- pairs and groups -----------------------------------------------------------------------------------------
 
-    def _match(
-        self, engine: Engine, seen: set[int], touched: set[int] | None
-    ) -> tuple[list[_Result], list[Skipped]]:
-        """Confirm and group what lies below the roots, then all that is known if that is more."""
+    def _plan_scopes(self, roots: Sequence[str], seen: set[int], earlier: ScanRecord | None) -> list[_Plan]:
+        """What lies below the roots, and then all that is known if that is more."""
+        rows = [row for row in self.catalogue.known_files() if row[_STATE] == FileState.PHOTO]
+        here = [row for row in rows if row[_ID] in seen]
+        same_roots = earlier is not None and earlier.basis["roots"] == list(roots)
+        plans = [_Plan(LAST_ROOTS, here, LAST_ROOTS if same_roots else None)]
+        if len(here) < len(rows):
+            before = None
+            if earlier is not None and earlier.summary["wider"]:
+                before = EVERYTHING
+            elif earlier is not None and not same_roots:
+                # The roots of the last scan were all there was: its result becomes that of everything.
+                before = LAST_ROOTS
+            plans.append(_Plan(EVERYTHING, rows, before))
+        return plans
+
+    def _match(self, engine: Engine, plan: _Plan, touched: set[int]) -> _Result:
+        """Confirm and group the photos of one scope."""
         catalogue = self.catalogue
-        rows = [row for row in catalogue.known_files() if row[_STATE] == FileState.PHOTO]
+        rows = plan.rows
         others = (skipped.path for skipped in catalogue.passed_over())
         units = find_units([*(row[_PATH] for row in rows), *others])
         keys = {content: key for content, key, _ in catalogue.contents_by_digest(RECIPE)}
-        scopes = [(LAST_ROOTS, seen)]
-        everything = {row[_ID] for row in rows}
-        if not everything <= seen:
-            scopes.append((EVERYTHING, everything))
-        results: list[_Result] = []
-        late: list[Skipped] = []
-        for scope, ids in scopes:
-            carriers = [row for row in rows if row[_ID] in ids]
-            contents = Contents(keys, _first_files(carriers), self.settings.max_pixels)
-            preferences = preferences_of(self.settings, units)
-            confirmer = Confirmer(catalogue, engine, contents, preferences.order, self.progress)
-            confirmer.confirm_candidates()
-            grouper = Grouper(
-                catalogue, confirmer, [(row[_CONTENT], row[_ID]) for row in carriers], preferences
-            )
-            # The wider scope is seldom asked for, and then whole: no book is kept of what changed in it.
-            part = touched if scope == LAST_ROOTS else None
-            grouped = grouper.run(None if part is None else part | confirmer.changed, self.progress)
-            results.append(_Result(scope, {row[_ID] for row in carriers}, grouped, part is None))
-            self.confirmed += confirmer.measured
-            if scope == LAST_ROOTS:
-                late = list(confirmer.late.values())
-        return results, late
+        contents = Contents(keys, _first_files(rows), self.settings.max_pixels)
+        preferences = preferences_of(self.settings, units)
+        confirmer = Confirmer(catalogue, engine, contents, preferences.order, self.progress)
+        confirmer.confirm_candidates()
+        carriers = [(row[_CONTENT], row[_ID]) for row in rows]
+        part = None
+        if plan.before is not None:
+            part = self._touched_in(plan, touched) | self.changed | confirmer.changed
+        grouped = Grouper(catalogue, confirmer, carriers, preferences).run(part, self.progress)
+        self.confirmed += confirmer.measured
+        self.changed |= confirmer.changed
+        return _Result(plan, grouped, list(confirmer.late.values()))
 
-    def _finish(
-        self, summary: ScanSummary, results: Iterable[_Result], late: Sequence[Skipped], seen: set[int]
-    ) -> Tally:
+    def _touched_in(self, plan: _Plan, touched: set[int]) -> set[int]:
+        """Contents of a scope whose groups may differ from those of the earlier result."""
+        assert plan.before is not None
+        # What was away the last time, or is away now.
+        differing = self.catalogue.scope_files(plan.before) ^ {row[_ID] for row in plan.rows}
+        found = touched | {row[_CONTENT] for row in self.catalogue.known_files() if row[_ID] in differing}
+        # Whoever was tied to a content that went is on its own now.
+        gone = found - {row[_CONTENT] for row in plan.rows}
+        for low, high, _, relation in self.catalogue.match_ends():
+            if relation and (low in gone or high in gone):
+                found.update((low, high))
+        return found
+
+    def _finish(self, summary: ScanSummary, results: Sequence[_Result], seen: set[int]) -> Tally:
         """Replace the result of the last scan by this one's, all at once."""
         catalogue = self.catalogue
-        passing = any(is_passing(why) for _, _, why in catalogue.failures())
+        late = results[0].late
+        passing = any(is_passing(why) for number, _, why in catalogue.failures() if number in seen)
         basis: dict[str, Any] = {
             "roots": list(summary.roots),
             "settings": deciding_settings(self.settings),
@@ -239,31 +249,38 @@ class Work:
         }
         plain = summary_to_plain(summary)
         plain["late"] = [[skipped.path, skipped.reason, skipped.detail] for skipped in late]
-        plain["wider"] = False
+        plain["wider"] = len(results) > 1
         with catalogue.all_or_nothing():
-            for result in results:
+            # The wider one first, since it may take over what the other one is about to replace.
+            for result in reversed(results):
                 self._store(result)
-                plain["wider"] |= result.scope == EVERYTHING
             if not plain["wider"]:
                 catalogue.clear_result(EVERYTHING)
-            tally = make_tally(catalogue, read_skipped(catalogue, plain))
+            tally = make_tally(catalogue, read_skipped(catalogue, LAST_ROOTS, plain))
             plain["tally"] = tally_to_plain(tally)
             catalogue.put_scan(basis, plain)
             catalogue.pack_files()
         return tally
 
     def _store(self, result: _Result) -> None:
-        catalogue, scope, grouped = self.catalogue, result.scope, result.grouped
-        before = catalogue.scope_files(scope)
-        catalogue.clear_result(scope, None if result.is_whole else grouped.files | (before - result.seen))
+        catalogue, plan, grouped = self.catalogue, result.plan, result.grouped
+        scope, now = plan.scope, {row[_ID] for row in plan.rows}
+        if plan.before is None:
+            catalogue.clear_result(scope)
+            kept: set[int] = set()
+        else:
+            if plan.before != scope:
+                catalogue.move_result(plan.before, scope)
+            before = catalogue.scope_files(scope)
+            catalogue.clear_result(scope, grouped.files | (before - now))
+            kept = before & now - grouped.files
         for group in grouped.groups:
             catalogue.put_group(scope, group)
         for pair in grouped.similar:
             catalogue.put_similar(scope, pair)
         for hub in grouped.hubs:
             catalogue.put_hub(scope, hub)
-        kept = set() if result.is_whole else before & result.seen - grouped.files
-        catalogue.put_scope_files(scope, result.seen - kept)
+        catalogue.put_scope_files(scope, now - kept)
 
 
 def _by_path(file: PhotoFile) -> bytes:
