@@ -58,10 +58,6 @@ class Loaded:
             self.full.rgb.nbytes + (0 if self.full.samples is self.full.rgb else self.full.samples.nbytes)
         )
 
-    def grey64(self, orientation: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        """The fingerprint's grey under an EXIF orientation (1 to 8)."""
-        return grey64(self.photo, orientation)
-
 
 def grey64(photo: Photo, orientation: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """The squashed grey of a photo, (64, 64) float32, under an EXIF orientation (1 to 8)."""

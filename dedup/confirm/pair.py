@@ -6,7 +6,7 @@ Cheap tests come first (greys of 64 px, without decoding), full pixels always be
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 
 from dedup.confirm import alignment, relation, words
 from dedup.confirm.alignment import IDENTITY, Alignment, Map
-from dedup.confirm.copies import compare_frames, copy_difference, descent, equal_pixels, is_exactly_equal
+from dedup.confirm.copies import compare_frames, copy_difference, descent, equal_pixels
 from dedup.confirm.evidence import CLUSTERED, turn
 from dedup.confirm.frames import surroundings
 from dedup.confirm.likeness import Likeness, compare_registered
@@ -108,7 +108,7 @@ class PairMeasurer:
         b = self.loader.load(right, keep=left.id)
         exact = equal_pixels(a, b)
         if exact is not None:
-            return self._safe_match(a, b, exact, hypotheses)
+            return self._build(a, b, Relation.SAME_PIXELS, _of_copy(exact, 1), _resized(a, b), hypotheses)
         if a.full.info.frames > 1 and b.full.info.frames > 1 and a.full.frames_digest != b.full.frames_digest:
             return None
         difference, profile_lost = compare_frames(a, b)
@@ -144,7 +144,8 @@ class PairMeasurer:
             return self._build(
                 a, b, Relation.EDITED, _Measured(difference, IDENTITY, 1, 1.0), changes, hypotheses
             )
-        return self._safe_match(a, b, difference, hypotheses, changes)
+        found = changes + _resized(a, b)
+        return self._build(a, b, Relation.SAME_PICTURE, _of_copy(difference, 1), found, hypotheses)
 
     def _match_turned(
         self, left: Photo, right: Photo, orientation: int, hypotheses: Sequence[CandidatePair]
@@ -167,26 +168,7 @@ class PairMeasurer:
         if difference is None or change is None:
             return None
         changes = [change, *_resized(a, b)]
-        spread = max(difference.spread_levels, 1e-3)
-        likeness = max(-1.0, 1 - 0.5 * (difference.rms_levels / spread) ** 2)
-        measured = _Measured(difference, IDENTITY, orientation, likeness)
-        return self._build(a, b, Relation.EDITED, measured, changes, hypotheses)
-
-    def _safe_match(
-        self,
-        a: Loaded,
-        b: Loaded,
-        difference: PixelDifference,
-        hypotheses: Sequence[CandidatePair],
-        changes: list[Change] | None = None,
-    ) -> Match:
-        exact = difference.rms_levels == 0.0 and is_exactly_equal(a, b)
-        kind = Relation.SAME_PIXELS if exact else Relation.SAME_PICTURE
-        found = (changes or []) + _resized(a, b)
-        spread = max(difference.spread_levels, 1e-3)
-        likeness = max(-1.0, 1 - 0.5 * (difference.rms_levels / spread) ** 2)
-        measured = _Measured(difference, IDENTITY, 1, likeness)
-        return self._build(a, b, kind, measured, found, hypotheses)
+        return self._build(a, b, Relation.EDITED, _of_copy(difference, orientation), changes, hypotheses)
 
     # --- registered -----------------------------------------------------------------------------------------------
 
@@ -262,17 +244,7 @@ class PairMeasurer:
         inside = alignment.coverage(matrix, target, seen.size, 1.5)[..., None]
         share = max(float(inside.mean()), 1e-3)
         difference = measure_difference(np.where(inside, left, 0), np.where(inside, warped, 0))
-        return PixelDifference(
-            difference.rms_levels / share**0.5,
-            difference.worst_tile_levels,
-            difference.worst_tile_box,
-            difference.busy_tile_levels,
-            difference.colour_shift_levels,
-            difference.changed_detail,
-            difference.changed_detail_box,
-            difference.spread_levels,
-            difference.size_px,
-        )
+        return replace(difference, rms_levels=difference.rms_levels / share**0.5)
 
     # --- the record -----------------------------------------------------------------------------------------------
 
@@ -386,6 +358,13 @@ class _Measured:
     @property
     def compared_px(self) -> tuple[int, int]:
         return self.likeness.size_px if self.likeness else (0, 0)
+
+
+def _of_copy(difference: PixelDifference, orientation: int) -> _Measured:
+    """A copy of one frame; its correlation follows from the difference and the spread of levels."""
+    spread = max(difference.spread_levels, 1e-3)
+    likeness = max(-1.0, 1 - 0.5 * (difference.rms_levels / spread) ** 2)
+    return _Measured(difference, IDENTITY, orientation, likeness)
 
 
 def _orient(left: Photo, right: Photo, hypotheses: Sequence[CandidatePair]) -> list[tuple[int, Map]]:
