@@ -1,16 +1,11 @@
-"""What travels between the stages: frozen, slotted records, in the order a photo meets them.
-
-Promises: every record is complete when it is made, holds plain values only (so it is equal, hashable
-and cheap to send to a worker), and never changes; a later stage makes a new record around the old one.
-Does not: open, measure or decide anything.
-"""
+"""The records of finding: from a file to the groups of a report, in the order a photo meets them."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
 
 class Relation(StrEnum):
@@ -427,7 +422,3 @@ class Report:
     skipped: tuple[Skipped, ...]
     hubs: tuple[str, ...]
     """Paths of photos that resemble so many others that they were split off."""
-
-
-Plain = dict[str, Any]
-"""A JSON object."""
