@@ -112,6 +112,7 @@ def draw_library(home: Path, pairs: int = 40, *, others: bool = True) -> Library
     os.mkfifo(photos / "2020" / "pipe.jpg")
     if others:
         _draw_others(library)
+    _draw_decoys(library)
     return library
 
 
@@ -133,6 +134,15 @@ def _draw_others(library: Library) -> None:
     linked = photos / "2020" / "linked.jpg"
     _write(linked, as_jpeg(draw_photo(6_300)), 1)
     os.link(linked, photos / "2020" / "linked too.jpg")
+
+
+def _draw_decoys(library: Library) -> None:
+    """Outside lie files of all names that lie inside: who follows a folder that was swapped would take them."""
+    decoys = os.fsencode(library.outside / "decoy")
+    os.mkdir(decoys)
+    names = {name for root in library.roots for _, _, files in os.walk(os.fsencode(root)) for name in files}
+    for name in sorted(names):
+        os.link(library.outside / "precious.jpg", os.path.join(decoys, name))
 
 
 def _dress(seed: int, *paths: Path) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +42,10 @@ class Run:
 
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+LONGEST_S = 60
+"""A run that takes longer hangs: it is killed, and its exit code is that of the kill."""
 
 
 class Program:
@@ -92,9 +98,11 @@ class Program:
 
     def run(self, *words: Word) -> Run:
         """One warm run, to its end."""
-        self._begin(words, ())
+        pid = self._begin(words, ())
         self._tell("go")
-        return self._ended(words, int(self._hear()["code"]))
+        with _no_longer(pid):
+            code = int(self._hear()["code"])
+        return self._ended(words, code)
 
     def run_cold(self, *words: Word, before: Sequence[str] = (), timeout_s: float = 300) -> Run:
         """`python -m dedup`, in a process of its own, perhaps behind other words (`strace`, `setpriv`)."""
@@ -121,7 +129,8 @@ class Program:
         tracer = Tracer()
         tracer.seize(pid)
         self._tell("go")
-        code = tracer.follow(pid, tuple(str(place) for place in within), visitor)
+        with _no_longer(pid):
+            code = tracer.follow(pid, tuple(str(place) for place in within), visitor)
         self._hear()
         return self._ended(words, code)
 
@@ -174,6 +183,21 @@ class Program:
             (self._desk / name).read_bytes().decode("utf-8", "surrogateescape") for name in ("out", "err")
         )
         return Run(tuple(os.fsdecode(word) for word in words), code, out, err)
+
+
+@contextmanager
+def _no_longer(pid: int) -> Iterator[None]:
+    def end_it(number: int, frame: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    before = signal.signal(signal.SIGALRM, end_it)
+    signal.alarm(LONGEST_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 # --- visitors ---------------------------------------------------------------------------------------------------------
