@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import Iterator
 
-from tests.safety.checker import judge_act, judge_purge, not_done
+from tests.safety.checker import Snapshot, judge_act, judge_purge, not_done
 from tests.safety.field import Field, Tally
 from tests.safety.grounds import Ground
 from tests.safety.kills import Scenario, choose, judge_aftermath, said_nothing_of_a_fault
@@ -70,10 +70,9 @@ def fail_calls(
         if run.code < 0:
             tally.blame(where, [f"it ended by signal {-run.code}"], run)
         now = place.look()
-        failed = _failed(place, scenario)
-        tally.note(
-            f"exit {run.code}, {'all done' if not failed else 'one not done' if failed == 1 else 'more not done'}"
-        )
+        failed = _failed(place, scenario, now)
+        how_many = "all" if not failed else "all but one" if failed == 1 else "fewer"
+        tally.note(f"exit {run.code}, {how_many} done")
         if failed and run.code == 0:
             tally.blame(where, [f"exit code 0, and {failed} items were not done"], run)
         if scenario.purges:
@@ -86,22 +85,14 @@ def fail_calls(
     return tally
 
 
-def _failed(place: Field, scenario: Scenario) -> int:
+def _failed(place: Field, scenario: Scenario, now: Snapshot) -> int:
     """How many items were not done, by what is on the disk."""
-    now = place.look()
     if scenario.purges:
         return len(now.quarantine)
     if scenario.name.startswith("undo"):
-        return sum(
-            now.names.get(path) != thing
-            for path, thing in place.before.names.items()
-            if thing.kind == "file" and thing.links == 1 and _planned(place, path)
-        )
+        acted_on = {path for one in place.planned for path in (one.dup, *one.along)}
+        return sum(now.names.get(path) != place.before.names[path] for path in acted_on)
     return len(not_done(place.before, now, place.planned))
-
-
-def _planned(place: Field, path: bytes) -> bool:
-    return any(path == one.dup or path in one.along for one in place.planned)
 
 
 def _spread(

@@ -126,15 +126,24 @@ class Ext4:
 
     def seal(self) -> None:
         """What is there now is what `fresh` brings back."""
-        unmount(self.home)
-        self._sealed = self._image.read_bytes()
-        mount(self.device, self.home, self.kind)
+        self._sealed = self.save()
 
     def fresh(self) -> None:
         """As it was when sealed, to the inode."""
+        self.load(self._sealed)
+
+    def save(self) -> bytes:
+        """What is there now, for `load`."""
+        unmount(self.home)
+        content = self._image.read_bytes()
+        mount(self.device, self.home, self.kind)
+        return content
+
+    def load(self, content: bytes) -> None:
+        """As it was when saved, to the inode."""
         unmount(self.home)
         with open(self._image, "r+b") as stream:
-            stream.write(self._sealed)
+            stream.write(content)
         mount(self.device, self.home, self.kind)
 
     def cut_power(self) -> None:
