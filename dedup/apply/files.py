@@ -1,0 +1,163 @@
+"""Files held open while they are acted on: are they still what the plan says, and are their bytes the same?
+
+Promises: a file that differs in anything from what was planned is refused, our own links and moves of this run apart;
+bytes are read from the very descriptor that was checked. Does not: change anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from dedup.apply import syscalls
+from dedup.apply.places import Places, Spot
+from dedup.records import PlannedFile, xattrs_digest
+
+CHUNK_BYTES = 1 << 20
+
+AGAIN = "scan and plan again"
+
+
+class Refused(Exception):
+    """An operation that is not done, or was taken back: why, and what a person can do."""
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+        self.remedy = remedy
+
+
+class Stopped(Exception):
+    """A signal has asked to stop, and nothing has been done yet."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A planned file, open."""
+
+    planned: PlannedFile
+    spot: Spot
+    fd: int
+    who: str
+    """Its name in sentences; empty for the duplicate itself."""
+    seen: os.stat_result
+    lease: syscalls.Lease | None = None
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode."""
+        return self.seen.st_dev, self.seen.st_ino
+
+    def refuse(self, what: str, remedy: str = AGAIN) -> Refused:
+        """What to raise about this file."""
+        return Refused(f"{self.who} {what}".strip(), remedy)
+
+
+class Holder:
+    """Opens and checks the files of one operation, and knows what this run itself did to inodes before."""
+
+    def __init__(self, places: Places, stopping: Callable[[], bool]) -> None:
+        self._places = places
+        self._stopping = stopping
+        self._ours: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def hold(self, file: PlannedFile, who: str, held: ExitStack) -> Held:
+        """Open a file and check that it is as planned.
+
+        Raises
+        ------
+        Refused
+        OSError
+            If it cannot be opened.
+        """
+        try:
+            spot = self._places.spot(file.root, file.path)
+            fd = spot.open()
+        except FileNotFoundError as error:
+            raise Refused(f"{who} is no longer there".strip(), AGAIN) from error
+        held.callback(os.close, fd)
+        one = Held(file, spot, fd, who, os.fstat(fd))
+        self.check(one)
+        if xattrs_digest(syscalls.read_xattrs(fd)) != file.xattrs:
+            raise one.refuse("changed since the plan was made (its attributes)")
+        lease = syscalls.Lease(fd)
+        held.callback(lease.release)
+        if lease.writer:
+            raise one.refuse("is being written to by another program", "close that program, then try again")
+        one.lease = lease
+        return one
+
+    def check(self, held: Held) -> None:
+        """Whether an open file is as planned, in everything that `fstat` says."""
+        planned, found = held.planned, os.fstat(held.fd)
+        if (found.st_dev, found.st_ino) != (planned.device, planned.inode):
+            raise held.refuse("is another file than when the plan was made")
+        ctime_ns, link_count = self._ours.get(held.identity, (planned.ctime_ns, planned.link_count))
+        now = (
+            found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_nlink, found.st_mode, found.st_uid,
+            found.st_gid,
+        )  # fmt: skip
+        if now != (
+            planned.size_bytes, planned.mtime_ns, ctime_ns, link_count, planned.mode, planned.uid, planned.gid,
+        ):  # fmt: skip
+            raise held.refuse("changed since the plan was made")
+
+    def note(self, held: Held) -> None:
+        """Remember what our own act did to an inode, if its bytes and times are still what they were."""
+        found = os.fstat(held.fd)
+        planned = held.planned
+        if (found.st_size, found.st_mtime_ns) == (planned.size_bytes, planned.mtime_ns):
+            self._ours[held.identity] = found.st_ctime_ns, found.st_nlink
+
+    # --- bytes ----------------------------------------------------------------------------------------------------
+
+    def digest(self, fd: int, size_bytes: int) -> bytes:
+        """sha256 of an open file; of what is there if it is not as long as that."""
+        digest, buffer = hashlib.sha256(), bytearray(CHUNK_BYTES)
+        view, at = memoryview(buffer), 0
+        while True:
+            if self._stopping():
+                raise Stopped
+            count = os.preadv(fd, [buffer], at)
+            if not count:
+                return digest.digest()
+            digest.update(view[:count])
+            at += count
+            if at > size_bytes:  # it grows while it is read
+                return b""
+
+    def read_same(self, dup: Held, keep: Held) -> None:
+        """Read two files to the end and check that they hold the same bytes, of the planned digest."""
+        digest, size = hashlib.sha256(), keep.planned.size_bytes
+        one, other = bytearray(CHUNK_BYTES), bytearray(CHUNK_BYTES)
+        at = 0
+        while at < size:
+            if self._stopping():
+                raise Stopped
+            want = min(CHUNK_BYTES, size - at)
+            mine, theirs = _fill(keep.fd, one, at, want), _fill(dup.fd, other, at, want)
+            if mine != want or theirs != want or one[:want] != other[:want]:
+                raise dup.refuse(f"does not hold the same bytes as {keep.who}")
+            digest.update(memoryview(one)[:want])
+            at += want
+        if digest.digest() != keep.planned.digest or dup.planned.digest != keep.planned.digest:
+            raise keep.refuse("does not hold the bytes that were planned for")
+
+    def read_planned(self, held: Held) -> None:
+        """Read a file to the end and check its digest."""
+        if self.digest(held.fd, held.planned.size_bytes) != held.planned.digest:
+            raise held.refuse("does not hold the bytes that were planned for")
+
+
+def _fill(fd: int, buffer: bytearray, at: int, want: int) -> int:
+    """Read exactly `want` bytes from a position, fewer only at the end of the file."""
+    view, have = memoryview(buffer), 0
+    while have < want:
+        count = os.preadv(fd, [view[have:want]], at + have)
+        if not count:
+            break
+        have += count
+    return have

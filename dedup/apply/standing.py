@@ -1,0 +1,84 @@
+"""How the files of an operation stand now, as against what the journal says of them.
+
+Promises: a file is known by its inode on the disk of its root, whichever number that disk bears today.
+Does not: change anything.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from dedup.apply.places import Places, Spot
+from dedup.journal import Entry, Move
+from dedup.records import PlannedFile
+
+_TICK_NS = 20_000_000
+"""A file and the folder that it left bear the time of the same move; kernels round each by up to 10 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One file of an operation, where it was and where it went."""
+
+    move: Move
+    name: Spot | None
+    """None if its folder is gone."""
+    place: Spot | None
+    """None if the quarantine folder is gone, or nothing moves."""
+    at_name: os.stat_result | None
+    at_place: os.stat_result | None
+
+    @property
+    def path(self) -> str:
+        """Where it was, for words."""
+        return os.fsdecode(self.move.file.path) if self.name is None else os.fsdecode(self.name.path)
+
+    @property
+    def place_path(self) -> str:
+        """Where it went, for words."""
+        return os.fsdecode(self.move.quarantine) if self.place is None else os.fsdecode(self.place.path)
+
+
+def stand(places: Places, entry: Entry) -> list[Standing]:
+    """How each file of an operation stands.
+
+    Raises
+    ------
+    Unreachable
+        If a root is.
+    OSError
+        If a folder cannot be looked into.
+    """
+    found = []
+    for move in entry.moves:
+        name = _spot(places, move.file.root, move.file.path)
+        place = _spot(places, move.file.root, move.quarantine) if move.quarantine else None
+        at_name = None if name is None else name.look()
+        at_place = None if place is None else place.look()
+        found.append(Standing(move, name, place, at_name, at_place))
+    return found
+
+
+def _spot(places: Places, root: int, path: bytes) -> Spot | None:
+    try:
+        return places.spot(root, path)
+    except FileNotFoundError:
+        return None
+
+
+def is_file(places: Places, found: os.stat_result | None, file: PlannedFile) -> bool:
+    """Whether what was found is a file of the journal: the same inode, on the disk of its root."""
+    if found is None or found.st_ino != file.inode:
+        return False
+    root = places.roots.get(file.root)
+    if root is None:
+        return False
+    # Mounting a disk again may number it anew; the root is known by its inode.
+    device = root.device if file.device == root.place.device else file.device
+    return found.st_dev == device
+
+
+def is_time_ours(folder_ns: int, after_ns: int, moved: os.stat_result | None) -> bool:
+    """Whether the last change of a folder was our move of a file out of it or into it."""
+    return folder_ns == after_ns or (moved is not None and abs(folder_ns - moved.st_ctime_ns) < _TICK_NS)
