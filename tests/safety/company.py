@@ -7,12 +7,13 @@ import random
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.safety.checker import judge_act, judge_purge, judge_undone, not_done
 from tests.safety.field import HARDLINK, QUARANTINE, Field, Tally
 from tests.safety.grounds import Ground
-from tests.safety.kills import Scenario, choose, said_nothing_of_a_fault
-from tests.safety.program import PROJECT, At, Program, Run, Word
+from tests.safety.kills import Scenario, choose, rehearse, said_nothing_of_a_fault
+from tests.safety.program import PROJECT, At, Program, Run
 from tests.safety.tracer import Call, Send, Verdict
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGPIPE: 0}
@@ -25,7 +26,7 @@ def send_signals(
     """Each signal at each call (or `most` in all): the item at hand is finished or taken back, without `recover`."""
     tally = Tally(f"signals: {scenario.name}, {ground.name}")
     place = Field(ground, program, scenario.selection, pairs=pairs, after=scenario.after)
-    _, calls = program.calls_of(*scenario.words(place), within=place.within)
+    calls = rehearse(place, scenario)
     for number, code in SIGNALS.items():
         for at in choose(len(calls), most // len(SIGNALS), rng):
             place.fresh()
@@ -88,7 +89,7 @@ def lose_the_reader(ground: Ground, program: Program) -> Tally:
 class Second(At):
     """Runs another command to its end while the first one stands at its n-th call."""
 
-    def __init__(self, number: int, other: Program, words: tuple[Word, ...]) -> None:
+    def __init__(self, number: int, other: Program, words: tuple[str | Path, ...]) -> None:
         super().__init__(number, None)
         self.other = other
         self.words = words
@@ -108,7 +109,7 @@ def run_two(
     tally = Tally(f"two at once: {scenario.name}, {ground.name}")
     place = Field(ground, program, scenario.selection, pairs=12, after=scenario.after)
     other.env = dict(program.env)
-    _, calls = program.calls_of(*scenario.words(place), within=place.within)
+    calls = rehearse(place, scenario)
     locked = next(
         (
             n
@@ -117,7 +118,7 @@ def run_two(
         ),
         1,
     )
-    seconds: tuple[tuple[Word, ...], ...] = (
+    seconds: tuple[tuple[str | Path, ...], ...] = (
         ("apply", place.plan, "--yes"),
         ("undo", "1"),
         ("recover",),

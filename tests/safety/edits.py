@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.safety.checker import Meanwhile, Planned, Snapshot, judge_act, judge_undone
 from tests.safety.field import Field, Tally
 from tests.safety.grounds import Ground
-from tests.safety.kills import Scenario, said_nothing_of_a_fault
+from tests.safety.kills import Scenario, rehearse, said_nothing_of_a_fault
 from tests.safety.program import Program
 from tests.safety.tracer import MUTATING, OPENS, READING, Call, Verdict
 
@@ -243,7 +243,7 @@ def edit_during(
     tally = Tally(f"edits: {scenario.name}, {ground.name}")
     place = Field(ground, program, scenario.selection, pairs=pairs, after=scenario.after)
     kinds = MUTATING | OPENS | READING
-    _, calls = program.calls_of(*scenario.words(place), within=place.within, calls=kinds, all_opens=True)
+    calls = rehearse(place, scenario, kinds, all_opens=True)
     at_hand = _items_of(calls, place.planned)
     places = [number for number in range(1, len(calls) + 1) if at_hand[number - 1] is not None]
     for turn in range(most):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from tests.safety.checker import Snapshot, judge_act, judge_purge, not_done
 from tests.safety.field import Field, Tally
 from tests.safety.grounds import Ground
-from tests.safety.kills import Scenario, choose, judge_aftermath, said_nothing_of_a_fault
+from tests.safety.kills import Scenario, choose, judge_aftermath, rehearse, said_nothing_of_a_fault
 from tests.safety.program import Program, fail_at
 from tests.safety.tracer import MUTATING, OPENS, READING, Call
 
@@ -51,7 +51,7 @@ def fail_calls(
     tally = Tally(f"errors: {scenario.name}, {ground.name}")
     place = Field(ground, program, scenario.selection, pairs=pairs, after=scenario.after)
     kinds = MUTATING | OPENS | READING
-    _, calls = program.calls_of(*scenario.words(place), within=place.within, calls=kinds, all_opens=True)
+    calls = rehearse(place, scenario, kinds, all_opens=True)
     tally.notes[f"items: {len(place.planned)}, calls"] = len(calls)
     points = [(number, code, ever) for number, call in enumerate(calls, 1) for code, ever in errors_for(call)]
     tally.notes["errors that could be injected"] = len(points)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from tests.safety.checker import judge_act, judge_purge, judge_undone, names_absent, show
-from tests.safety.field import HARDLINK, QUARANTINE, Field, Tally, apply
+from tests.safety.checker import judge_act, judge_purge, judge_undone, names_absent, not_done, show
+from tests.safety.field import HARDLINK, QUARANTINE, Field, Setback, Tally, apply
 from tests.safety.grounds import Ground
 from tests.safety.program import Program, Run, Word, kill_at
-from tests.safety.tracer import Call
+from tests.safety.tracer import MUTATING, OPENS, Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,31 @@ SCENARIOS = (
 )
 
 
+def rehearse(
+    place: Field, scenario: Scenario, calls: Iterable[str] = MUTATING | OPENS, *, all_opens: bool = False
+) -> list[Call]:
+    """The command without any fault: it must do what it is for; the calls that it makes.
+
+    Raises
+    ------
+    Setback
+        If it does not: then nothing that follows would prove anything.
+    """
+    run, seen = place.program.calls_of(
+        *scenario.words(place), within=place.within, calls=calls, all_opens=all_opens
+    )
+    now = place.look()
+    if scenario.purges:
+        left = len(now.quarantine)
+    elif scenario.name.startswith("undo"):
+        left = len(judge_undone(place.before, now))
+    else:
+        left = len(not_done(place.before, now, place.planned))
+    if run.code != 0 or left or not place.planned:
+        raise Setback(f"{scenario.name} without any fault ended with {run.code}, {left} not done: {run.said}")
+    return seen
+
+
 def choose(total: int, most: int, rng: random.Random) -> list[int]:
     """1 to `total`, or `most` of them: the beginning, the end, a stretch in the middle, and others at random."""
     if total <= most:
@@ -64,7 +89,7 @@ def kill_at_each_call(
     """One run for each call (or `most` of them), killed there."""
     tally = Tally(f"kill: {scenario.name}, {ground.name}")
     place = Field(ground, program, scenario.selection, pairs=pairs, after=scenario.after)
-    _, calls = program.calls_of(*scenario.words(place), within=place.within)
+    calls = rehearse(place, scenario)
     tally.notes[f"items: {len(place.planned)}, calls"] = len(calls)
     for number in choose(len(calls), most, rng):
         place.fresh()
@@ -125,7 +150,7 @@ def kill_recover(
     """`recover` itself is killed at each of its calls, after a kill at each call of one item and of the beginning."""
     tally = Tally(f"kill: recover after {scenario.name}, {ground.name}")
     place = Field(ground, program, scenario.selection, pairs=pairs, after=scenario.after)
-    _, calls = program.calls_of(*scenario.words(place), within=place.within)
+    calls = rehearse(place, scenario)
     cycle = len(calls) // max(1, len(place.planned)) + 3
     middle = len(calls) // 2
     for first in (*range(1, 25), *range(middle, middle + 2 * cycle)):

@@ -11,7 +11,7 @@ from tests.safety.checker import judge_act, judge_undone
 from tests.safety.field import HARDLINK, QUARANTINE, Field, Tally
 from tests.safety.grounds import Ground
 from tests.safety.kills import SCENARIOS, Scenario, judge_aftermath
-from tests.safety.program import Program, Word
+from tests.safety.program import Program
 from tests.safety.tracer import MUTATING, OPENS
 
 _LINE = re.compile(r"^\d+\s+(\w+)\((.*)")
@@ -43,7 +43,7 @@ def only_look(ground: Ground, program: Program, desk: Path) -> Tally:
     place = Field(ground, program, QUARANTINE, pairs=12)
     library, trace = place.library, desk / "trace"
     library.catalogue.unlink()
-    commands: tuple[tuple[Word, ...], ...] = (
+    commands: tuple[tuple[str | Path, ...], ...] = (
         ("scan", *library.roots),
         ("scan", *library.roots),
         ("report",),
