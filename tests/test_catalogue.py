@@ -364,7 +364,7 @@ def test_an_older_catalogue_is_renewed_and_a_backup_left(db: str, monkeypatch: p
     monkeypatch.undo()
     with pytest.raises(CatalogueInDoubt, match="newer"):
         Catalogue.open(db, write=False)
-    shutil.copy(db + ".v1.backup", db)
+    shutil.copy(f"{db}.v{len(schema.STEPS)}.backup", db)
     with Catalogue.open(db, write=False) as catalogue:
         assert catalogue.counts()["photos"] == 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,12 +57,12 @@ def test_each_rule_decides_when_nothing_before_it_does_and_says_so(rule: str) ->
 
 def test_the_rules_stand_in_the_order_of_the_design() -> None:
     names = [rule.name for rule in RULES]
-    assert names[:4] == ["undamaged", "folder", "detail", "generation"]
+    assert names[:5] == ["choice", "undamaged", "folder", "detail", "generation"]
     assert (
         names.index("container") < names.index("depth") < names.index("metadata") < names.index("hard links")
     )
     assert names[-3:] == ["age", "path length", "path"]
-    tested = {*BETTER_AND_WORSE, "folder", "generation", "native size", "compression"}
+    tested = {*BETTER_AND_WORSE, "choice", "folder", "generation", "native size", "compression"}
     assert tested == set(names)
 
 
@@ -71,6 +72,20 @@ def _facts(*matches: Match, photos: list[Photo], **more: Any) -> KeeperFacts:
 
 def _first(photos: list[Photo], facts: KeeperFacts) -> int:
     return min(photos, key=lambda photo: keeper_key(photo, facts)).id
+
+
+def test_the_photo_that_a_person_chose_comes_first_and_the_last_choice_counts() -> None:
+    best, chosen, other = (
+        draw_photo(1, width_px=4000, height_px=3000),
+        draw_photo(2),
+        draw_photo(3, "/z.jpg", "/photos/0002.jpg"),
+    )
+    assert chosen.digest == other.digest
+    facts = replace(gather_facts([best, chosen, other]), chosen={chosen.digest: (0, "/z.jpg")})
+    assert _first([best, chosen, other], facts) == 3
+    assert keeper_reasons(other, [best], facts) == ("you chose it",)
+    facts = replace(facts, chosen={chosen.digest: (0, "/z.jpg"), best.digest: (1, "")})
+    assert _first([best, chosen, other], facts) == 1
 
 
 def test_a_damaged_picture_is_never_kept_over_a_sound_one_even_if_only_the_full_decode_found_out() -> None:

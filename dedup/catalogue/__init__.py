@@ -6,9 +6,10 @@ Does not: look at the disk, decide whether a file changed, or compare pictures; 
 
 A *content* is one sha256 digest with its fingerprint; a *file* is a path that carries a content. Everything measured
 (matches, inspections, candidate pairs) belongs to contents, so it survives moving, renaming and copying.
-    database.py  opening it safely         shelf.py    connection, recipes, photos from rows
-    schema.py    the tables, in plain SQL  store.py    files, contents and pairs
-    rows.py      records to rows and back  results.py  what the last scan found
+    database.py  opening it safely         shelf.py      connection, recipes, photos from rows
+    schema.py    the tables, in plain SQL  store.py      files, contents and pairs
+    rows.py      records to rows and back  results.py    what the last scan found
+                                           decisions.py  what people decided
 """
 
 from __future__ import annotations

@@ -92,12 +92,28 @@ _FORMAT_1 = (
     "CREATE TABLE scope_files (scope INTEGER NOT NULL, file INTEGER NOT NULL, PRIMARY KEY (scope, file)) WITHOUT ROWID",
 )
 
-STEPS: list[tuple[str, ...]] = [_FORMAT_1]
+_FORMAT_2 = (
+    # What people said about two contents, or about one (then `low` is empty). `turned`: the high one is the left one.
+    # By digest and without a reference: a decision outlives the files, and the contents, that it is about.
+    """CREATE TABLE decisions (
+        low BLOB NOT NULL CHECK (length(low) IN (0, 32)), high BLOB NOT NULL CHECK (length(high) = 32),
+        turned INTEGER NOT NULL, verdict TEXT NOT NULL, decided TEXT NOT NULL,
+        place BLOB NOT NULL, note TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        PRIMARY KEY (low, high), CHECK (low <= high)) WITHOUT ROWID""",
+    # Contents whose groups were made before somebody decided about them.
+    "CREATE TABLE unsettled (digest BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID",
+    # Folders that were ever scanned: plans reach files by way of them.
+    "CREATE TABLE roots (path BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID",
+)
+
+STEPS: list[tuple[str, ...]] = [_FORMAT_1, _FORMAT_2]
 """`STEPS[n]` leads from format n to n + 1; the number of steps is the format this program writes."""
 
 TABLES = (
     "recipes", "contents", "greys", "files", "files_packed", "failures", "digests", "passed_over",
     "candidates", "matches", "inspections", "scans", "groups", "group_files", "similar_pairs", "hubs", "scope_files",
+    "decisions", "unsettled", "roots",
 )  # fmt: skip
 
 NARROW_TABLES = ("files", "failures", "candidates", "matches", "inspections")

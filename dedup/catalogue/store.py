@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import Any
 
 from dedup.catalogue import rows
+from dedup.catalogue.decisions import Decisions
 from dedup.catalogue.results import Results
 from dedup.catalogue.shelf import chunked, chunks, marks
 from dedup.records import CandidatePair, Inspection, Match, Photo, PhotoFile, Reason, Skipped
@@ -47,8 +48,8 @@ class FileState(IntEnum):
     FAILED = 2
 
 
-class Catalogue(Results):
-    """The whole catalogue: files, contents and pairs beside the results. Use as a context manager."""
+class Catalogue(Results, Decisions):
+    """The whole catalogue: files, contents and pairs beside results and decisions. Use as a context manager."""
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -415,6 +416,15 @@ class Catalogue(Results):
                 "SELECT content, damage, effective_scale, reason, detail FROM inspections"
             )
         }
+
+    def damages(self) -> dict[bytes, str]:
+        """By digest: what a full decode found wrong with a content, or why it could not be decoded."""
+        return dict(
+            self._db.rows(
+                "SELECT c.digest, i.damage FROM inspections i JOIN contents c ON c.id=i.content"
+                " WHERE i.damage<>''"
+            )
+        )
 
     # --- looking around -------------------------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ there, since everything heavy is imported by the command that needs it. Does not
     layers.py     flags, variables and files -> Settings    talk.py       stdout, stderr, progress bars
     frame.py      what every command is made of             words.py      the end of a scan in sentences
     finding.py    scan                                      reporting.py  report
-    tending.py    stats, doctor, config, export
+    acting.py     apply, undo, recover, purge
+    deciding.py   plan, ignore                              tending.py    stats, doctor, config, export
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 import click
 
 from dedup import __version__
+from dedup.cli.acting import apply, purge, recover, undo
+from dedup.cli.deciding import ignore, plan
 from dedup.cli.finding import scan
 from dedup.cli.frame import FAULT, READER_GONE, Command, Globals, global_options
 from dedup.cli.reporting import report
@@ -28,7 +31,8 @@ from dedup.errors import DedupError, UsageError
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Find": (scan,),
-    "Decide": (report,),
+    "Decide": (report, plan, ignore),
+    "Act": (apply, undo, recover, purge),
     "Look after": (stats, doctor, config, export),
 }
 """All commands, as `dedup --help` shows them."""

@@ -28,6 +28,11 @@ _UNITS = {
     "confirm": "pairs",
     "group": "groups",
     "pictures": "groups",
+    "plan": "photos",
+    "apply": "duplicates",
+    "undo": "duplicates",
+    "recover": "duplicates",
+    "purge": "duplicates",
 }
 
 

@@ -43,6 +43,9 @@ class KeeperFacts:
     """Folders (bytes, with a final slash) in which nothing is ever proposed for removal."""
     prefer: tuple[bytes, ...] = ()
     """Folders whose photos are kept first, most preferred first."""
+    chosen: Mapping[bytes, tuple[int, str]] = field(default_factory=dict)
+    """Contents that a person chose to keep: the place of the choice among all choices, and the path pointed at.
+    Not known from photos and matches: whoever holds the decisions puts them in."""
     damage: Mapping[bytes, str] = field(default_factory=dict)
     effective_scale: Mapping[bytes, float] = field(default_factory=dict)
     detail_px: Mapping[bytes, float] = field(default_factory=dict)

@@ -58,6 +58,12 @@ def keeper_reasons(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -
 # The rules. Each rank is small for the better photo.
 
 
+def _rank_choice(photo: Photo, facts: KeeperFacts) -> float:
+    """The last choice counts most; of files with the same content the one that was pointed at."""
+    choice = facts.chosen.get(photo.digest)
+    return 0 if choice is None else -2 * (choice[0] + 1) - (choice[1] == photo.file.path)
+
+
 def _rank_damage(photo: Photo, facts: KeeperFacts) -> float:
     return bool(_damage(photo, facts))
 
@@ -192,6 +198,10 @@ def _is(others: Sequence[Photo], singular: str = "is", plural: str = "are") -> s
     return f"{_who(others)} {singular if len(others) == 1 else plural}"
 
 
+def _say_choice(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> str:  # noqa: ARG001
+    return "you chose it"
+
+
 def _say_damage(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> str:  # noqa: ARG001
     cause = f" ({_damage(others[0], facts)})" if len(others) == 1 else ""
     return f"it is sound; {_is(others)} damaged{cause}"
@@ -281,6 +291,7 @@ def _say_path(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> str
 
 
 RULES: tuple[Rule, ...] = (
+    Rule("choice", _rank_choice, _say_choice),
     Rule("undamaged", _rank_damage, _say_damage),
     Rule("folder", _rank_folder, _say_folder),
     Rule("detail", _rank_detail, _say_detail),
@@ -297,5 +308,6 @@ RULES: tuple[Rule, ...] = (
     Rule("path length", _rank_length, _say_length),
     Rule("path", _rank_path, _say_path),
 )
-"""Strongest first. Detail before generation: a shrunken original is no original any more. Frames late, because they
+"""Strongest first. A person's word before everything, even before damage: what is kept for a damaged photo's sake is
+not removed by a plan. Detail before generation: a shrunken original is no original any more. Frames late, because they
 only matter among edited versions: a picture with other frames is no copy."""

@@ -8,6 +8,7 @@ Ids: within a component a file's id is its place in the order of (digest, path),
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,16 @@ from dedup.keeper import KeeperFacts, gather_facts, keeper_key, keeper_reasons
 from dedup.pipeline.components import Edge, split_components
 from dedup.pipeline.matching import Confirmer, Contents, Wanted
 from dedup.pipeline.places import Progress, absolute_folder
-from dedup.records import GroupingResult, Inspection, Photo, Relation
+from dedup.records import (
+    Decision,
+    DuplicateGroup,
+    GroupingResult,
+    Inspection,
+    Match,
+    Photo,
+    Relation,
+    Verdict,
+)
 from dedup.settings import Settings
 
 MOST_ROUNDS = 50
@@ -43,11 +53,24 @@ class Preferences:
     protect: tuple[str, ...]
     prefer: tuple[str, ...]
     units: Mapping[str, tuple[str, ...]]
+    chosen: Mapping[bytes, tuple[int, str]]
+    """As `KeeperFacts.chosen`."""
+    parted: Mapping[bytes, frozenset[bytes]]
+    """Contents that are never in one group, both ways; a content parted from itself has files that are all wanted."""
 
     def order(self, photos: Sequence[Photo]) -> list[Photo]:
         """Photos best first, before anything is measured."""
-        facts = gather_facts(photos, protect=self.protect, prefer=self.prefer, units=self.units)
+        facts = self.facts(photos, (), {})
         return sorted(photos, key=lambda photo: keeper_key(photo, facts))
+
+    def facts(
+        self, photos: Iterable[Photo], matches: Iterable[Match], inspections: Mapping[int, Inspection]
+    ) -> KeeperFacts:
+        """What the rules for keepers need."""
+        facts = gather_facts(
+            photos, matches, inspections, protect=self.protect, prefer=self.prefer, units=self.units
+        )
+        return replace(facts, chosen=self.chosen)
 
 
 class Grouper:
@@ -174,25 +197,81 @@ class _Component:
             entry = self.grouper.inspections.get(content)
             if entry is not None:
                 inspections[place] = replace(entry[0], photo_id=place)
-        return gather_facts(
-            self.photos.values(),
-            self.matches,
-            inspections,
-            protect=preferences.protect,
-            prefer=preferences.prefer,
-            units=preferences.units,
-        )
+        return preferences.facts(self.photos.values(), self.matches, inspections)
 
     def _group(self) -> GroupingResult:
+        """One result, or several joined: what people parted is grouped apart."""
+        waiting = self._wanted_apart(list(self.photos.values()))
+        results = []
+        while waiting:
+            photos = waiting.pop()
+            result = self._group_some(photos)
+            aside = {digest for group in result.groups for digest in self._parted_in(group)}
+            if aside:
+                waiting.append([photo for photo in photos if photo.digest in aside])
+                waiting.append([photo for photo in photos if photo.digest not in aside])
+            else:
+                results.append(result)
+        return results[0] if len(results) == 1 else _joined(results)
+
+    def _wanted_apart(self, photos: list[Photo]) -> list[list[Photo]]:
+        """The photos, but of a content that is parted from itself only the first file: the others are no duplicates."""
+        parted = self.grouper.preferences.parted
+        first: dict[bytes, Photo] = {}
+        for photo in photos:
+            first.setdefault(photo.digest, photo)
+        return [
+            [
+                photo
+                for photo in photos
+                if photo is first[photo.digest] or photo.digest not in parted.get(photo.digest, ())
+            ]
+        ]
+
+    def _parted_in(self, group: DuplicateGroup) -> set[bytes]:
+        """Contents of a group that must leave it, so that no two remain that people parted; the keeper stays."""
+        parted = self.grouper.preferences.parted
+        stay, leave = {group.keeper.digest}, set()
+        members = sorted(
+            (member.photo for member in group.members), key=lambda photo: keeper_key(photo, self.facts)
+        )
+        for photo in members:
+            if photo.digest in stay or photo.digest in leave:
+                continue
+            if stay.isdisjoint(parted.get(photo.digest, ())):
+                stay.add(photo.digest)
+            else:
+                leave.add(photo.digest)
+        return leave
+
+    def _group_some(self, photos: Sequence[Photo]) -> GroupingResult:
         facts = self.facts
-        units = self.grouper.preferences.units
+        preferences = self.grouper.preferences
+        digest_of = {photo.id: photo.digest for photo in photos}
+        matches = [
+            match
+            for match in self.matches
+            if match.left in digest_of
+            and match.right in digest_of
+            and digest_of[match.left] not in preferences.parted.get(digest_of[match.right], ())
+        ]
+        ids_of: dict[bytes, list[int]] = defaultdict(list)
+        for photo in photos:
+            ids_of[photo.digest].append(photo.id)
+        apart = {
+            (one, other)
+            for digest, ids in ids_of.items()
+            for theirs in preferences.parted.get(digest, ())
+            for one in ids
+            for other in ids_of.get(theirs, ())
+        }
         return make_groups(
-            self.photos,
-            self.matches,
+            {photo.id: photo for photo in photos},
+            matches,
             lambda photo: keeper_key(photo, facts),
             reasons=lambda keeper, others: keeper_reasons(keeper, others, facts),
-            unit_files=lambda photo: units.get(photo.file.path, ()),
-            asked=self.asked,
+            unit_files=lambda photo: preferences.units.get(photo.file.path, ()),
+            asked=self.asked | apart,
         )
 
     def wants(self) -> list[Wanted]:
@@ -215,9 +294,36 @@ class _Component:
         result.files.update(self.file_at.values())
 
 
-def preferences_of(settings: Settings, units: Mapping[str, tuple[str, ...]]) -> Preferences:
-    """The preferences that the settings mean, with absolute folders."""
+def _joined(results: Sequence[GroupingResult]) -> GroupingResult:
+    """Results of parts that have no photo in common, as one."""
+    groups = [group for result in results for group in result.groups]
+    similar = [pair for result in results for pair in result.similar]
+    return GroupingResult(
+        groups=tuple(sorted(groups, key=lambda group: group.keeper.file.path_bytes)),
+        similar=tuple(
+            sorted(similar, key=lambda pair: (pair.left.file.path_bytes, pair.right.file.path_bytes))
+        ),
+        hubs=tuple(sorted((hub for result in results for hub in result.hubs), key=os.fsencode)),
+        wanted=tuple(pair for result in results for pair in result.wanted),
+        wanted_keepers=tuple(keeper for result in results for keeper in result.wanted_keepers),
+    )
+
+
+def preferences_of(
+    settings: Settings, units: Mapping[str, tuple[str, ...]], decisions: Iterable[Decision]
+) -> Preferences:
+    """The preferences that settings and decisions mean, with absolute folders."""
+    chosen: dict[bytes, tuple[int, str]] = {}
+    parted: dict[bytes, set[bytes]] = defaultdict(set)
+    for number, decision in enumerate(decisions):
+        if decision.verdict is Verdict.KEEP:
+            chosen[decision.left] = (number, decision.place)
+        elif decision.verdict.parts:
+            parted[decision.left].add(decision.right)
+            parted[decision.right].add(decision.left)
     return Preferences(
+        chosen=chosen,
+        parted={digest: frozenset(others) for digest, others in parted.items()},
         protect=tuple(absolute_folder(folder) for folder in settings.protect),
         prefer=tuple(absolute_folder(folder) for folder in settings.prefer),
         units=units,

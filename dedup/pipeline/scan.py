@@ -133,6 +133,7 @@ def _scan(
         and not last.basis["unsettled"]
         and rules_hold(last, settings)
         and sighting.is_quiet(last.basis["seen"])
+        and not catalogue.unsettled_contents()
     ):
         summary = replace(
             summary_from_plain(last.summary),

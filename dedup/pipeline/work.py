@@ -90,7 +90,7 @@ class Work:
         # Only what changed is grouped again, as long as what decides about groups did not.
         earlier = last if last is not None and rules_hold(last, self.settings) else None
         with open_engine(self.settings.jobs, self._limits()) as engine:
-            touched = self._read(engine, known, seen, sighting)
+            touched = self._read(engine, known, seen, sighting) | catalogue.unsettled_contents()
             if catalogue.forget_matches_except(CONFIRM_RECIPE):
                 earlier = None
             found = search_pairs(catalogue, self.settings, self.progress)
@@ -209,7 +209,7 @@ class Work:
         units = find_units([*(row[_PATH] for row in rows), *others])
         keys = {content: key for content, key, _ in catalogue.contents_by_digest(RECIPE)}
         contents = Contents(keys, _first_files(rows), self.settings.max_pixels)
-        preferences = preferences_of(self.settings, units)
+        preferences = preferences_of(self.settings, units, catalogue.decisions())
         confirmer = Confirmer(catalogue, engine, contents, preferences.order, self.progress)
         confirmer.confirm_candidates()
         carriers = [(row[_CONTENT], row[_ID]) for row in rows]
@@ -259,8 +259,33 @@ class Work:
             tally = make_tally(catalogue, read_skipped(catalogue, LAST_ROOTS, plain))
             plain["tally"] = tally_to_plain(tally)
             catalogue.put_scan(basis, plain)
+            catalogue.put_roots(summary.roots)
+            catalogue.settle()
             catalogue.pack_files()
         return tally
+
+    # --- without a look at the disk -------------------------------------------------------------------------------
+
+    def regroup(self, last: ScanRecord) -> None:
+        """Group anew what people decided about since, in the results that the last scan left; the rest stands."""
+        catalogue = self.catalogue
+        touched = catalogue.unsettled_contents()
+        photos = [row for row in catalogue.known_files() if row[_STATE] == FileState.PHOTO]
+        scopes = (LAST_ROOTS, EVERYTHING) if last.summary["wider"] else (LAST_ROOTS,)
+        results = []
+        with open_engine(self.settings.jobs, self._limits()) as engine:
+            for scope in scopes:
+                covered = catalogue.scope_files(scope)
+                rows = [row for row in photos if row[_ID] in covered]
+                results.append(self._match(engine, _Plan(scope, rows, scope), touched))
+        late = [[skipped.path, skipped.reason, skipped.detail] for skipped in results[0].late]
+        plain = {**last.summary, "late": [*last.summary["late"], *late]}
+        with catalogue.all_or_nothing():
+            for result in reversed(results):
+                self._store(result)
+            plain["tally"] = tally_to_plain(make_tally(catalogue, read_skipped(catalogue, LAST_ROOTS, plain)))
+            catalogue.put_scan({**last.basis, "unsettled": last.basis["unsettled"] or bool(late)}, plain)
+            catalogue.settle()
 
     def _store(self, result: _Result) -> None:
         catalogue, plan, grouped = self.catalogue, result.plan, result.grouped

@@ -25,6 +25,7 @@ from dedup.records.acting import (
     PlannedFile,
     PlanRoot,
     Selection,
+    Sight,
     Verdict,
     xattrs_digest,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "ScanOutcome",
     "ScanSummary",
     "Selection",
+    "Sight",
     "SimilarPair",
     "Skipped",
     "Source",

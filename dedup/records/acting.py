@@ -113,6 +113,37 @@ class PlannedFile:
     """sha256 of the whole file, 32 bytes."""
 
 
+class Cause(StrEnum):
+    """Why a plan leaves a duplicate alone."""
+
+    LINKED = "already shares its space"
+    KEPT_BOTH = "wanted beside the other"
+    LATER = "to be decided later"
+    EDITED = "edited"
+    ACT = "not the same bytes"
+    METADATA = "metadata would be lost"
+    UNIT = "belongs with other files"
+    PROTECTED = "protected"
+    DAMAGED = "damaged"
+    CHANGED = "changed since the scan"
+    KEEPER_GOES = "its keeper is not safe"
+    PLACE = "out of reach"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A file as it was found when a plan is made, or why it cannot be planned upon."""
+
+    file: PlannedFile | None
+    """None if it cannot be planned upon."""
+    protected: bool = False
+    notes: tuple[tuple[str, bytes], ...] = ()
+    """What a person wrote about it outside its bytes, as words and value: tags and comments of file managers."""
+    cause: Cause | None = None
+    why: str = ""
+    remedy: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Companion:
     """A sidecar, RAW partner or Live Photo half that goes where a duplicate goes."""
@@ -149,23 +180,6 @@ class Operation:
     """As measured, the keeper on the left; -1.0 for what was not compared (same bytes)."""
     frees_bytes: int
     """Bytes that come back once it is done and, for quarantine, purged: 0 while another name holds the same inode."""
-
-
-class Cause(StrEnum):
-    """Why a plan leaves a duplicate alone."""
-
-    LINKED = "already shares its space"
-    KEPT_BOTH = "wanted beside the other"
-    LATER = "to be decided later"
-    EDITED = "edited"
-    ACT = "not the same bytes"
-    METADATA = "metadata would be lost"
-    UNIT = "belongs with other files"
-    PROTECTED = "protected"
-    DAMAGED = "damaged"
-    CHANGED = "changed since the scan"
-    KEEPER_GOES = "its keeper is not safe"
-    PLACE = "out of reach"
 
 
 @dataclass(frozen=True, slots=True)
