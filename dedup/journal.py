@@ -33,6 +33,8 @@ FORMAT: Final = 1
 NAME: Final = "journal"
 _CHECK = 16
 _TAIL_BYTES = 1 << 16
+_OPERATION_BYTES = 4096
+"""Room for one operation, intention and end; one with two files and long names takes 2,500."""
 
 BEGUN, DONE, ABORTED, UNDOING, UNDONE, PURGING, PURGED = (
     "begun", "done", "aborted", "undoing", "undone", "purging", "purged",
@@ -88,6 +90,8 @@ class Entry:
     """Seconds since 1970 when it came into this state."""
     note: str = ""
     """What a person should know about it; empty when all went as planned."""
+    left: tuple[tuple[int, int, int, int], ...] = ()
+    """Device, inode, `ctime_ns` and number of links of its files after our act, which changes the last two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,12 +266,33 @@ class Journal:
                     for move, after in zip(moves, record["folders"], strict=True)
                 )
             note = record.get("note", entry.note)
-            self._put(replace(entry, state=_STATES[kind], since=float(record["at"]), note=note, moves=moves))
+            left = (
+                tuple((int(d), int(i), int(c), int(n)) for d, i, c, n in record.get("left", ())) or entry.left
+            )
+            self._put(
+                replace(
+                    entry, state=_STATES[kind], since=float(record["at"]), note=note, moves=moves, left=left
+                )
+            )
 
     def _put(self, entry: Entry) -> None:
         entries = self.runs[entry.run].entries
         assert isinstance(entries, dict)
         entries[entry.id] = entry
+
+    def check_space(self, operations: int) -> None:
+        """Refuse to begin if the disk has no room for what so many operations will write.
+
+        Raises
+        ------
+        Unsafe
+        """
+        disk = os.fstatvfs(self._fd)
+        if disk.f_bavail * disk.f_frsize < operations * _OPERATION_BYTES:
+            raise Unsafe(
+                f"{self.path}: there is no space left for the journal; nothing was changed. "
+                "Free some space there, or give it another place (DEDUP_STATE)"
+            )
 
     def unfinished(self) -> list[Entry]:
         """Operations that were begun, undone or purged and have no end, newest first."""

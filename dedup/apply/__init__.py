@@ -1,6 +1,7 @@
 """Operations to the disk through the journal, and back again: the only room that changes the library.
 
-    act.py       `apply_plan`: each operation in the order that loses nothing
+    act.py       `apply_plan`: operations in batches, each intention and end in the journal
+    steps.py     one operation, in the order that loses nothing
     undo.py      taking back                          recover.py   after a crash
     purge.py     the end of what lies in quarantine; nothing else destroys
     files.py     is it still what was planned, byte for byte?
@@ -14,8 +15,9 @@ its reason. Does not: know the catalogue, or how pictures are compared.
 
 from __future__ import annotations
 
-from dedup.apply.act import Confirm, Hooks, apply_plan, digest_of
+from dedup.apply.act import apply_plan
 from dedup.apply.recover import recover_journal
+from dedup.apply.steps import Confirm, Hooks
 from dedup.apply.undo import undo_run
 
-__all__ = ["Confirm", "Hooks", "apply_plan", "digest_of", "recover_journal", "undo_run"]
+__all__ = ["Confirm", "Hooks", "apply_plan", "recover_journal", "undo_run"]

@@ -17,60 +17,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
-from dedup.apply import syscalls
-from dedup.apply.files import AGAIN, Held, Holder, Refused, Stopped
-from dedup.apply.moves import (
-    Stranded,
-    drop_link,
-    exchange_back,
-    give_back,
-    identity_of,
-    put_away,
-    quarantine_name,
-)
-from dedup.apply.places import Folder, Places, Spot, Unreachable
+from dedup.apply.files import Held, Holder, Refused, Stopped, words_of
+from dedup.apply.moves import Stranded, quarantine_name
+from dedup.apply.places import Folder, Places, Spot, Unreachable, put_times_back
+from dedup.apply.standing import is_time_ours
+from dedup.apply.steps import Checked, Hooks, Steps
 from dedup.errors import Unsafe
-from dedup.journal import BEGUN, Entry, Journal, Move, intent_record, run_record
-from dedup.records import Act, Ending, Operation, Outcome, Plain, Plan, PlannedFile, Relation
+from dedup.journal import BEGUN, DONE, PURGED, Entry, Journal, Move, intent_record, run_record
+from dedup.records import Act, Ending, Operation, Outcome, Plain, Plan
 
 BATCH = 64
 """Operations for which folders are waited for together; their ends are written after that."""
-_SHARE_BYTES = 16 << 20
-"""What file systems take in one call at most."""
-
-Confirm = Callable[[int, int, Operation], str]
-"""Given open descriptors of duplicate and keeper: empty if the relation still holds, else why not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the caller lends."""
-
-    confirm: Confirm
-    progress: Callable[[str, int, int | None], None] = lambda _stage, _done, _total: None
-    stopping: Callable[[], bool] = lambda: False
-    """Asked between steps: whether to finish what is at hand and stop."""
-
-
-@dataclass(slots=True)
-class _Checked:
-    """The files of one operation, open and verified."""
-
-    op: Operation
-    dup: Held
-    keep: Held
-    others: list[Held]
-    """Companions that go."""
-    twins: list[Held]
-    """Files that stay for them."""
-
-    @property
-    def goes(self) -> list[Held]:
-        return [self.dup, *self.others]
-
-    @property
-    def stays(self) -> list[Held]:
-        return [self.keep, *self.twins]
 
 
 @dataclass(slots=True)
@@ -113,7 +70,10 @@ def apply_plan(plan: Plan, journal: Journal, protected: Sequence[bytes], hooks: 
 
 def digest_of(plan: Plan) -> str:
     """What the journal knows a plan by."""
-    return hashlib.sha256(repr((plan.created, plan.roots, plan.operations)).encode()).hexdigest()
+    digest = hashlib.sha256(repr((plan.created, plan.roots)).encode())
+    for operation in plan.operations:
+        digest.update(repr(operation).encode())
+    return digest.hexdigest()
 
 
 class _Run:
@@ -124,7 +84,9 @@ class _Run:
         self.journal = journal
         self.places = places
         self.hooks = hooks
+        self.digest = digest_of(plan)
         self.holder = Holder(places, hooks.stopping)
+        self.steps = Steps(plan, places, self.holder, hooks)
         self.number = 0
         self.waiting: list[_Ended] = []
 
@@ -132,9 +94,9 @@ class _Run:
 
     def carry_out(self, protected: Sequence[bytes]) -> Iterator[Outcome]:
         """All operations."""
-        acting = sorted({op.dup.root for op in self.plan.operations})
-        if not acting:
-            return
+        done = self._done_before()
+        acting = sorted({op.dup.root for op in self.plan.operations if op.id not in done})
+        self.journal.check_space(len(self.plan.operations))
         self.places.protect(protected)
         self.places.leave_protected(acting)
         self.places.take(acting)
@@ -146,6 +108,9 @@ class _Run:
                 if self.hooks.stopping():
                     break
                 self.hooks.progress("apply", number, total)
+                if op.id in done:
+                    self._end(op, Ending.DONE, f"done before, by run {done[op.id]}")
+                    continue
                 try:
                     self._one(op)
                 except Stopped:
@@ -162,6 +127,17 @@ class _Run:
         if self.number:
             self.journal.end()
 
+    def _done_before(self) -> dict[int, int]:
+        """Operations that an earlier run of this very plan did, with its number, and what that left of its files."""
+        done: dict[int, int] = {}
+        for run in self.journal.runs.values():
+            if run.plan == self.digest:
+                for entry in run.entries.values():
+                    self.holder.take_over(entry.left)
+                    if entry.state in (DONE, PURGED) and not entry.note:
+                        done[entry.id] = run.number
+        return done
+
     def _begin(self, acting: Sequence[int]) -> None:
         reachable = [number for number in acting if number not in self.places.trouble]
         if not reachable:
@@ -172,7 +148,7 @@ class _Run:
         from dedup import __version__
 
         self.number = number
-        self.journal.append(run_record(number, __version__, digest_of(self.plan), self.plan.roots))
+        self.journal.append(run_record(number, __version__, self.digest, self.plan.roots))
         for root in reachable:
             try:
                 self.places.make_run_folder(root, number)
@@ -191,20 +167,20 @@ class _Run:
     def _one(self, op: Operation) -> None:
         try:
             with ExitStack() as held:
-                self._act(self._look_and_read(op, held))
+                self._act(self.steps.look_and_read(op, held))
         except Refused as why:
-            self._end(op, why.why, why.remedy)
+            self._end(op, Ending.REFUSED, why.why, why.remedy)
         except Unreachable as why:
-            self._end(op, why.why, why.remedy)
+            self._end(op, Ending.REFUSED, why.why, why.remedy)
         except OSError as error:
-            self._end(op, *_words_of(error))
+            self._end(op, Ending.REFUSED, *words_of(error))
 
-    def _end(self, op: Operation, why: str, remedy: str) -> None:
+    def _end(self, op: Operation, ending: Ending, why: str, remedy: str = "") -> None:
         """An operation that did not come to its intent."""
-        self.waiting.append(_Ended(self._outcome(op, Ending.REFUSED, why, remedy), {}))
+        self.waiting.append(_Ended(self._outcome(op, ending, why, remedy), {}))
 
     def _outcome(self, op: Operation, ending: Ending, why: str = "", remedy: str = "") -> Outcome:
-        done = ending is Ending.DONE
+        done = ending is Ending.DONE and not why
         return Outcome(
             op.id,
             os.fsdecode(self.plan.path_of(op.dup)),
@@ -216,81 +192,9 @@ class _Run:
             op.frees_bytes if done and op.act is not Act.REFLINK else 0,
         )
 
-    # --- look and read --------------------------------------------------------------------------------------------
-
-    def _look_and_read(self, op: Operation, held: ExitStack) -> _Checked:
-        """Everything that is checked before the intention is written down."""
-        self._check_places(op)
-        keep_path = os.fsdecode(self.plan.path_of(op.keep))
-        keep = self.holder.hold(op.keep, f"the photo that is kept, {keep_path},", held)
-        dup = self.holder.hold(op.dup, "", held)
-        others, twins = [], []
-        for companion in op.companions:
-            path = os.fsdecode(self.plan.path_of(companion.file))
-            others.append(self.holder.hold(companion.file, f"{path}, which goes with it,", held))
-            if companion.twin is not None:
-                path = os.fsdecode(self.plan.path_of(companion.twin))
-                twins.append(self.holder.hold(companion.twin, f"{path}, which is kept,", held))
-        checked = _Checked(op, dup, keep, others, twins)
-        going = [one.identity for one in checked.goes]
-        if len(set(going)) < len(going) or set(going) & {one.identity for one in checked.stays}:
-            raise Refused("it is the same file as the one that is kept, under another name", AGAIN)
-        self._check_protection(checked)
-        self._read(checked)
-        for one in (*checked.goes, *checked.stays):
-            self.holder.check(one)
-        if op.act is Act.HARDLINK:
-            _check_metadata(op, dup.planned, keep.planned)
-        for one in (*checked.goes, *checked.stays):
-            if one.lease is not None and not one.lease.release():
-                raise one.refuse(
-                    "was opened for writing by another program", "close that program, then try again"
-                )
-        return checked
-
-    def _check_places(self, op: Operation) -> None:
-        files = [op.dup, op.keep, *(one.file for one in op.companions)]
-        files += [one.twin for one in op.companions if one.twin is not None]
-        for file in files:
-            if file.root in self.places.trouble:
-                raise self.places.trouble[file.root]
-            if file.root != op.dup.root and frozenset((file.root, op.dup.root)) in self.places.aliases:
-                one, other = (os.fsdecode(self.plan.roots[n].path) for n in (op.dup.root, file.root))
-                raise Refused(
-                    f"{one} and {other} are one folder under two names", "name only one of them to scan"
-                )
-        if op.relation is Relation.SIMILAR or (op.relation is Relation.EDITED and not op.decided):
-            raise Refused(f"{op.relation} is nothing to act on without a person's decision", "")
-        if op.act is not Act.QUARANTINE and op.relation is not Relation.SAME_BYTES:
-            raise Refused("only files with the same bytes are linked", "use --action quarantine")
-
-    def _check_protection(self, checked: _Checked) -> None:
-        for one in checked.goes:
-            if self.places.is_protected(one.spot.folder):
-                raise one.refuse("lies in a protected folder", "")
-        if checked.op.act is Act.HARDLINK and self.places.is_protected(checked.keep.spot.folder):
-            raise Refused(
-                "the photo that is kept lies in a protected folder, and a change of the link would change it",
-                "use --action quarantine or reflink",
-            )
-
-    def _read(self, checked: _Checked) -> None:
-        """Read all of it: bytes against bytes, or digests and then the pictures."""
-        op, dup, keep = checked.op, checked.dup, checked.keep
-        if op.relation is Relation.SAME_BYTES:
-            self.holder.read_same(dup, keep)
-        else:
-            self.holder.read_planned(keep)
-            self.holder.read_planned(dup)
-            why = self.hooks.confirm(dup.fd, keep.fd, op)
-            if why:
-                raise Refused(why, AGAIN)
-        for one in (*checked.others, *checked.twins):
-            self.holder.read_planned(one)
-
     # --- act ------------------------------------------------------------------------------------------------------
 
-    def _act(self, checked: _Checked) -> None:
+    def _act(self, checked: Checked) -> None:
         op = checked.op
         places = [self._place(op, number, one) for number, one in enumerate(checked.goes)]
         entry = Entry(
@@ -314,33 +218,37 @@ class _Run:
         try:
             match op.act:
                 case Act.QUARANTINE:
-                    self._move_away(checked, [place for place in places if place is not None])
+                    self.steps.move_away(checked, [place for place in places if place is not None])
                 case Act.HARDLINK:
                     assert places[0] is not None
-                    self._link(checked, places[0])
+                    self.steps.link(checked, places[0])
                 case Act.REFLINK:
-                    self._share(checked)
+                    self.steps.share(checked)
         except Stranded:
             where = ", ".join(os.fsdecode(place.path) for place in places if place is not None)
             words = f"was replaced by another program while this ran; what was there before is {where}"
-            record = {"kind": "done", "note": words}
             remedy = f"dedup undo {self.number} gives it back beside the new one"
-            self._wait_for(entry, record, folders, self._outcome(op, Ending.REFUSED, words, remedy))
-        except Refused as why:
-            self._wait_for(
-                entry, {"kind": "abort"}, folders, self._outcome(op, Ending.REFUSED, why.why, why.remedy)
+            ended = _Ended(
+                self._outcome(op, Ending.REFUSED, words, remedy), {"kind": "done", "note": words}, folders
             )
-        except OSError as error:
-            self._wait_for(
-                entry, {"kind": "abort"}, folders, self._outcome(op, Ending.REFUSED, *_words_of(error))
-            )
+        except (Refused, OSError) as error:
+            why = (error.why, error.remedy) if isinstance(error, Refused) else words_of(error)
+            with suppress(OSError):
+                put_times_back(_touched(checked, entry))
+            ended = _Ended(self._outcome(op, Ending.REFUSED, *why), {"kind": "abort"}, folders)
         else:
-            after = [os.fstat(one.spot.folder.fd).st_mtime_ns for one in checked.goes]
-            self._wait_for(entry, {"kind": "done", "folders": after}, folders, self._outcome(op, Ending.DONE))
-            self.waiting[-1].undo = self._taking_back(checked, places)
-        finally:
+            ended = _Ended(
+                self._outcome(op, Ending.DONE),
+                {"kind": "done", **_times_after(checked)},
+                folders,
+                self.steps.taking_back(checked, places),
+            )
+        with suppress(OSError):
             for one in (*checked.goes, *checked.stays):
                 self.holder.note(one)
+        left = self.holder.left((*checked.goes, *checked.stays))
+        ended.record = {**ended.record, "run": entry.run, "op": entry.id, "left": left}
+        self.waiting.append(ended)
 
     def _place(self, op: Operation, number: int, one: Held) -> Spot | None:
         """The place in quarantine; None where nothing moves."""
@@ -350,156 +258,7 @@ class _Run:
         folder = self.places.folder(root.number, b".dedup/quarantine/%d" % self.number)
         return folder.spot(quarantine_name(root, op.id, number))
 
-    def _wait_for(self, entry: Entry, record: Plain, folders: Sequence[Folder], outcome: Outcome) -> None:
-        record = {**record, "run": entry.run, "op": entry.id}
-        self.waiting.append(_Ended(outcome, record, list(folders)))
-
-    def _move_away(self, checked: _Checked, places: Sequence[Spot]) -> None:
-        """Quarantine: all files of the operation, or none."""
-        moved: list[tuple[Spot, Spot]] = []
-        try:
-            for one, place in zip(checked.goes, places, strict=True):
-                self._look_once_more(one, place)
-                put_away(one.spot, place)
-                moved.append((place, one.spot))
-                self._look_at_what_came_out(one, place)
-            self._look_for_keepers(checked)
-        except (Refused, OSError):
-            _all_back(moved)
-            raise
-
-    def _link(self, checked: _Checked, place: Spot) -> None:
-        """Hard link: the name comes to mean the keeper, and the duplicate comes to lie in quarantine, in one step."""
-        dup, keep = checked.dup, checked.keep
-        root = dup.spot.folder.root
-        if not root.links:
-            raise Refused("this file system has no hard links", "use --action quarantine")
-        if not root.exchanges:
-            self._link_after_moving(checked, place)
-            return
-        self._look_once_more(dup, place)
-        syscalls.link_open_file(keep.fd, keep.spot.at, place.at)
-        try:
-            if identity_of(place.look()) != keep.identity:
-                raise keep.refuse("was replaced while this ran")
-            self._look_once_more(dup, None)
-            syscalls.exchange(place.at, dup.spot.at)
-            self._look_at_what_came_out(dup, place)
-            if identity_of(dup.spot.look()) != keep.identity:
-                raise dup.refuse("was replaced while this ran")
-            self._look_for_keepers(checked)
-        except (Refused, OSError):
-            _taken_back(place, dup.spot, keep.identity)
-            raise
-
-    def _link_after_moving(self, checked: _Checked, place: Spot) -> None:
-        """Hard link without an exchange: the name is absent for a moment, and `recover` knows."""
-        dup, keep = checked.dup, checked.keep
-        self._look_once_more(dup, place)
-        put_away(dup.spot, place)
-        try:
-            self._look_at_what_came_out(dup, place)
-            self._look_for_keepers(checked)
-            syscalls.link_open_file(keep.fd, keep.spot.at, dup.spot.at)
-            if identity_of(dup.spot.look()) != keep.identity:
-                raise dup.refuse("was replaced while this ran")
-            self._look_for_keepers(checked)
-        except FileExistsError as error:
-            raise Stranded from error
-        except (Refused, OSError):
-            _moved_back(place, dup.spot, keep.identity)
-            raise
-
-    def _share(self, checked: _Checked) -> None:
-        """Reflink: the kernel compares and shares under its own lock; no name changes and nothing moves."""
-        dup, keep, size = checked.dup, checked.keep, checked.dup.planned.size_bytes
-        at = 0
-        while at < size:
-            try:
-                shared, status = syscalls.share_range(keep.fd, dup.fd, at, min(_SHARE_BYTES, size - at))
-            except OSError as error:
-                if error.errno in (*syscalls.NOT_THERE, errno.EXDEV):
-                    raise Refused(
-                        "this file system cannot share blocks between files",
-                        "use --action quarantine, or hardlink",
-                    ) from error
-                raise
-            if status == syscalls.RANGE_DIFFERS or shared <= 0:
-                raise dup.refuse("does not hold the same bytes any more")
-            at += shared
-        if self._digest(dup) != dup.planned.digest:
-            raise dup.refuse("changed while this ran")
-
-    # --- looking --------------------------------------------------------------------------------------------------
-
-    def _look_once_more(self, one: Held, place: Spot | None) -> None:
-        """Right before a name changes: it is the file that was read, where it was, and its new place is free."""
-        self.holder.check(one)
-        if identity_of(one.spot.look()) != one.identity or not one.spot.folder.is_in_place():
-            raise one.refuse("was replaced while this ran")
-        if place is not None and place.look() is not None:
-            raise Refused(f"there is a file at {os.fsdecode(place.path)} already", "look there first")
-
-    def _look_at_what_came_out(self, one: Held, place: Spot) -> None:
-        """What lies in quarantine is the file that was read, to the last byte, and nobody is writing to it."""
-        found, planned = place.look(), one.planned
-        if found is None or identity_of(found) != one.identity:
-            raise one.refuse("was replaced while this ran")
-        if (found.st_size, found.st_mtime_ns) != (planned.size_bytes, planned.mtime_ns):
-            raise one.refuse("changed while this ran")
-        lease = syscalls.Lease(one.fd)
-        same = not lease.writer and self._digest(one) == planned.digest
-        if not lease.release() or not same:
-            raise one.refuse("changed while this ran")
-
-    def _digest(self, one: Held) -> bytes:
-        """Read again after the act: from here on a wish to stop has to wait."""
-        return Holder(self.places, lambda: False).digest(one.fd, one.planned.size_bytes)
-
-    def _look_for_keepers(self, checked: _Checked) -> None:
-        """What stays is still there by name, the very files that were read.
-
-        An alias of the duplicate would be gone by now, or bear the time of our move.
-        """
-        for one in checked.stays:
-            file, now = one.planned, os.fstat(one.fd)
-            try:
-                fd = syscalls.open_beneath(self.places.roots[file.root].fd, file.path, syscalls.FILE_FLAGS)
-            except OSError as error:
-                raise one.refuse(
-                    "is gone once the duplicate is moved: they may be one file under two paths", AGAIN
-                ) from error
-            try:
-                found = os.fstat(fd)
-            finally:
-                os.close(fd)
-            linked = checked.op.act is Act.HARDLINK
-            if (
-                identity_of(found) != one.identity
-                or (found.st_size, found.st_mtime_ns) != (file.size_bytes, file.mtime_ns)
-                or found.st_ctime_ns != (now if linked else one.seen).st_ctime_ns
-            ):
-                raise one.refuse("changed while this ran")
-
     # --- the end --------------------------------------------------------------------------------------------------
-
-    def _taking_back(self, checked: _Checked, places: Sequence[Spot | None]) -> Callable[[], None]:
-        """What undoes a complete operation, without its open files."""
-        pairs = [
-            (place, one.spot) for place, one in zip(places, checked.goes, strict=True) if place is not None
-        ]
-        keep, act = checked.keep.identity, checked.op.act
-
-        def take_back() -> None:
-            if act is Act.HARDLINK:
-                if pairs[0][1].folder.root.exchanges:
-                    _taken_back(*pairs[0], keep)
-                else:
-                    _moved_back(*pairs[0], keep)
-            else:
-                _all_back(pairs)
-
-        return take_back
 
     def _settle(self) -> Iterator[Outcome]:
         """Bring the folders of a batch to the disk, then write its ends down."""
@@ -551,82 +310,17 @@ def _below(place: Spot | None) -> bytes:
     return b"" if place is None else place.folder.path + b"/" + place.name
 
 
-def _all_back(moved: Sequence[tuple[Spot, Spot]]) -> None:
-    stranded = False
-    for place, name in reversed(moved):
-        try:
-            give_back(place, name)
-        except Stranded:
-            stranded = True
-        except OSError as error:
-            raise _cannot_take_back(place, name, error) from error
-    if stranded:
-        raise Stranded
+def _times_after(checked: Checked) -> Plain:
+    """The times of the folders after the act; without them an undo leaves the folders' times alone."""
+    with suppress(OSError):
+        return {"folders": [os.fstat(one.spot.folder.fd).st_mtime_ns for one in checked.goes]}
+    return {}
 
 
-def _taken_back(place: Spot, name: Spot, keep: tuple[int, int]) -> None:
-    try:
-        exchange_back(place, name, keep)
-    except OSError as error:
-        raise _cannot_take_back(place, name, error) from error
-
-
-def _moved_back(place: Spot, name: Spot, keep: tuple[int, int]) -> None:
-    """Take a link without an exchange back: our link first, if it is there and not the last name of the keeper."""
-    try:
-        if identity_of(name.look()) == keep:
-            drop_link(name, keep)
-        give_back(place, name)
-    except OSError as error:
-        raise _cannot_take_back(place, name, error) from error
-
-
-def _cannot_take_back(place: Spot, name: Spot, error: OSError) -> Unsafe:
-    return Unsafe(
-        f"{os.fsdecode(name.path)} could not be put back ({error.strerror}); look at this name and at "
-        f"{os.fsdecode(place.path)}, then run `dedup recover`"
-    )
-
-
-def _check_metadata(op: Operation, dup: PlannedFile, keep: PlannedFile) -> None:
-    """A link takes over the keeper's mode, owner and attributes: only where they are the same, or a person said so."""
-    if op.losses:
-        return
-    for what, one, other in (
-        ("permissions", dup.mode, keep.mode),
-        ("owner", (dup.uid, dup.gid), (keep.uid, keep.gid)),
-        ("attributes", dup.xattrs, keep.xattrs),
-    ):
-        if one != other:
-            raise Refused(
-                f"its {what} differ from those of the photo that is kept, and a link would lose them",
-                "--accept-metadata-loss, or --action reflink or quarantine",
-            )
-
-
-_WORDS = {
-    errno.EXDEV: (
-        "its place and the quarantine are on different disks",
-        "scan the inner disk as a folder of its own",
-    ),
-    errno.EMLINK: (
-        "the photo that is kept has as many links as the file system allows",
-        "use --action quarantine",
-    ),
-    errno.EROFS: ("the disk is read-only", "make it writable, then try again"),
-    errno.EACCES: ("you may not change it", "run as its owner"),
-    errno.EPERM: ("you may not change it", "it may be immutable, or belong to somebody else"),
-    errno.ENOSPC: ("there is no space left on the disk", "free some space, then try again"),
-    errno.EDQUOT: ("your quota is used up", "free some space, then try again"),
-    errno.ELOOP: ("there is a symbolic link in its path", AGAIN),
-    errno.ENOTDIR: ("there is a symbolic link in its path, or no folder", AGAIN),
-    errno.ENOENT: ("it is no longer there", AGAIN),
-    errno.EINVAL: ("is no longer a plain file", AGAIN),
-}
-
-
-def _words_of(error: OSError) -> tuple[str, str]:
-    """Reason and remedy for what the system said."""
-    if error.errno in _WORDS:
-        return _WORDS[error.errno]
-    return f"the system refused it ({error.strerror or error})", "look at the disk, then try again"
+def _touched(checked: Checked, entry: Entry) -> list[tuple[Folder, int]]:
+    """Folders whose last change was that a file of ours went and came back, with the time they had before."""
+    return [
+        (one.spot.folder, move.folder_mtime_ns)
+        for one, move in zip(checked.goes, entry.moves, strict=True)
+        if is_time_ours(os.fstat(one.spot.folder.fd).st_mtime_ns, 0, os.fstat(one.fd))
+    ]

@@ -6,9 +6,10 @@ bytes are read from the very descriptor that was checked. Does not: change anyth
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -105,6 +106,15 @@ class Holder:
         ):  # fmt: skip
             raise held.refuse("changed since the plan was made")
 
+    def take_over(self, left: Iterable[tuple[int, int, int, int]]) -> None:
+        """What an earlier run of the same plan did to inodes: device, inode, time of change, number of links."""
+        for device, inode, ctime_ns, link_count in left:
+            self._ours[device, inode] = ctime_ns, link_count
+
+    def left(self, held: Iterable[Held]) -> list[list[int]]:
+        """What there is to take over about some files."""
+        return [[*one.identity, *self._ours[one.identity]] for one in held if one.identity in self._ours]
+
     def note(self, held: Held) -> None:
         """Remember what our own act did to an inode, if its bytes and times are still what they were."""
         found = os.fstat(held.fd)
@@ -161,3 +171,31 @@ def _fill(fd: int, buffer: bytearray, at: int, want: int) -> int:
             break
         have += count
     return have
+
+
+_WORDS = {
+    errno.EXDEV: (
+        "its place and the quarantine are on different disks",
+        "scan the inner disk as a folder of its own",
+    ),
+    errno.EMLINK: (
+        "the photo that is kept has as many links as the file system allows",
+        "use --action quarantine",
+    ),
+    errno.EROFS: ("the disk is read-only", "make it writable, then try again"),
+    errno.EACCES: ("you may not change it", "run as its owner"),
+    errno.EPERM: ("you may not change it", "it may be immutable, or belong to somebody else"),
+    errno.ENOSPC: ("there is no space left on the disk", "free some space, then try again"),
+    errno.EDQUOT: ("your quota is used up", "free some space, then try again"),
+    errno.ELOOP: ("there is a symbolic link in its path", AGAIN),
+    errno.ENOTDIR: ("there is a symbolic link in its path, or no folder", AGAIN),
+    errno.ENOENT: ("it is no longer there", AGAIN),
+    errno.EINVAL: ("is no longer a plain file", AGAIN),
+}
+
+
+def words_of(error: OSError) -> tuple[str, str]:
+    """Reason and remedy for what the system said."""
+    if error.errno in _WORDS:
+        return _WORDS[error.errno]
+    return f"the system refused it ({error.strerror or error})", "look at the disk, then try again"

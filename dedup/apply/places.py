@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +26,7 @@ PROBE = OWN + b"/probe"
 
 _OPEN_FOLDERS = 128
 """Folders held open at a time; half of what macOS lets a process open by default."""
+_TOKEN = re.compile(r"[0-9a-f]{24}(\.[23])?")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NEEDS = (os.open, os.stat, os.link, os.rename, os.unlink, os.mkdir, os.rmdir)
 
@@ -223,9 +225,13 @@ class Places:
                 words = f"{os.fsdecode(self.roots[number].place.path)} is protected"
                 self.trouble[number] = Unreachable(words, "nothing in it is changed")
 
-    def is_protected(self, folder: Folder) -> bool:
-        """Whether a folder is a protected one or lies in one."""
-        path = os.path.join(folder.root.place.path, folder.path).rstrip(b"/")
+    def is_protected(
+        self, folder: Folder, name: bytes = b"", identity: tuple[int, int] | None = None
+    ) -> bool:
+        """Whether a folder is a protected one or lies in one; or the file of this name and identity in it is."""
+        if identity in self._protected:
+            return True
+        path = os.path.join(folder.root.place.path, folder.path, name).rstrip(b"/")
         if any(path == own or path.startswith(own.rstrip(b"/") + b"/") for own in self._protected_paths):
             return True
         return bool(self._protected) and not self._protected.isdisjoint(self._folders_above(folder))
@@ -427,6 +433,7 @@ def _probing(root: Root) -> Iterator[None]:
         finally:
             os.close(folder)
     folder = syscalls.open_beneath(root.fd, PROBE, syscalls.FOLDER_FLAGS)
+    _sweep(folder)
     root.token = secrets.token_hex(12).encode("ascii")
     one, two = root.token, root.token + b".2"
     made: list[bytes] = []
@@ -450,6 +457,20 @@ def _probing(root: Root) -> Iterator[None]:
             with suppress(OSError):
                 os.unlink(name, dir_fd=folder)
         os.close(folder)
+        with suppress(OSError):
+            own = syscalls.open_beneath(root.fd, OWN, syscalls.FOLDER_FLAGS)
+            try:
+                os.rmdir(b"probe", dir_fd=own)
+            finally:
+                os.close(own)
+
+
+def _sweep(folder: int) -> None:
+    """Remove what a probe that was killed left: empty files of our own naming. The lock is ours."""
+    for name in os.listdir(folder):
+        found = syscalls.look_at(folder, os.fsencode(name))
+        if found is not None and _TOKEN.fullmatch(name) and syscalls.is_regular(found) and not found.st_size:
+            os.unlink(name, dir_fd=folder)
 
 
 @contextmanager
@@ -505,3 +526,10 @@ def _sees(folder: int, root: Root) -> bool:
     except OSError:
         return False
     return True
+
+
+def put_times_back(folders: Sequence[tuple[Folder, int]]) -> None:
+    """Give folders the time they had before."""
+    for folder, mtime_ns in folders:
+        with suppress(OSError):  # a folder of somebody else's
+            os.utime(folder.fd, ns=(os.fstat(folder.fd).st_atime_ns, mtime_ns))

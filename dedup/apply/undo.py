@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from dedup.apply import syscalls
 from dedup.apply.moves import drop_link, identity_of, put_back
-from dedup.apply.places import Folder, Places, Spot, Unreachable
+from dedup.apply.places import Folder, Places, Spot, Unreachable, put_times_back
 from dedup.apply.standing import Standing, is_file, is_time_ours, stand
 from dedup.errors import Unsafe
 from dedup.journal import DONE, Entry, Journal, Run
@@ -46,11 +46,14 @@ class Back:
     kind: str
     folders: list[Folder] = field(default_factory=list)
     note: str = ""
+    left: list[list[int]] = field(default_factory=list)
+    """As `Entry.left`."""
 
     @property
     def record(self) -> Plain:
         """Its end in the journal."""
-        return {"kind": self.kind, "run": self.entry.run, "op": self.entry.id, "note": self.note}
+        record = {"kind": self.kind, "run": self.entry.run, "op": self.entry.id, "note": self.note}
+        return {**record, "left": self.left} if self.left else record
 
 
 def undo_run(
@@ -219,13 +222,6 @@ def kept_folders(standings: Sequence[Standing]) -> list[tuple[Folder, int]]:
             if is_time_ours(os.fstat(folder.fd).st_mtime_ns, one.move.folder_after_ns, moved):
                 kept[id(folder)] = folder, one.move.folder_mtime_ns
     return list(kept.values())
-
-
-def put_times_back(folders: Sequence[tuple[Folder, int]]) -> None:
-    """Give folders the time they had before."""
-    for folder, mtime_ns in folders:
-        with suppress(OSError):  # a folder of somebody else's
-            os.utime(folder.fd, ns=(os.fstat(folder.fd).st_atime_ns, mtime_ns))
 
 
 def settle(journal: Journal, places: Places, waiting: list[Back]) -> Iterator[Outcome]:
