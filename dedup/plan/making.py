@@ -133,7 +133,6 @@ class _Maker:
         self.left_out: list[LeftOut] = []
         self._gone: dict[tuple[int, bytes], str] = {}
         """Files that go, by place, with the duplicate that they go with."""
-        self._kept: dict[tuple[int, bytes], str] = {}
         self._gone_inodes: set[Inode] = set()
         self._kept_inodes: set[Inode] = set()
 
@@ -183,7 +182,6 @@ class _Maker:
             self._gone[file.root, file.path] = pair.dup.file.path
             self._gone_inodes.add((file.device, file.inode))
         for file in staying(operation):
-            self._kept[file.root, file.path] = pair.dup.file.path
             self._kept_inodes.add((file.device, file.inode))
 
     def _leave(self, pair: _Pair, stays: _Stays) -> None:
@@ -346,14 +344,14 @@ class _Maker:
             place = (file.root, file.path)
             if place in self._gone:
                 raise _Stays(Cause.UNIT, f"{name} goes with {os.path.basename(self._gone[place])}")
-            if place in self._kept or (file.device, file.inode) in self._kept_inodes:
+            if (file.device, file.inode) in self._kept_inodes:
                 raise _Stays(
                     Cause.KEEPER_GOES,
                     f"{name} is kept for another duplicate",
                     "apply this plan, then scan and plan again",
                 )
         for file in staying(operation):
-            if (file.root, file.path) in self._gone or (file.device, file.inode) in self._gone_inodes:
+            if (file.device, file.inode) in self._gone_inodes:
                 raise _Stays(
                     Cause.KEEPER_GOES,
                     f"{os.path.basename(os.fsdecode(file.path))}, which it would go for, goes as well",
