@@ -6,8 +6,9 @@ import os
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from tests.safety.checker import Meanwhile, Planned, Snapshot, judge_act, judge_undone
 from tests.safety.field import Field, Tally
@@ -39,7 +40,7 @@ class Scene:
 def _rewrite(path: bytes, content: bytes) -> set[bytes]:
     """In place, with size and time put back: the edit that no look at a name can see."""
     found = os.stat(path, follow_symlinks=False)
-    with open(path, "r+b") as stream:
+    with _opened(path) as stream:
         stream.write(content[: found.st_size].ljust(min(found.st_size, 64), b"."))
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
     same = {
@@ -49,6 +50,11 @@ def _rewrite(path: bytes, content: bytes) -> set[bytes]:
         if os.path.samestat(os.lstat(other), os.lstat(path))
     }
     return {path} | same
+
+
+def _opened(path: bytes, flags: int = 0) -> BinaryIO:
+    """For writing, at once or not at all: whoever holds a lease on it makes an editor wait."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | flags), "r+b")
 
 
 def _siblings(folder: bytes) -> list[bytes]:
@@ -64,7 +70,8 @@ def edit_keep(scene: Scene) -> set[bytes]:
 
 
 def append_to_dup(scene: Scene) -> set[bytes]:
-    with open(scene.one.dup, "ab") as stream:
+    with _opened(scene.one.dup) as stream:
+        stream.seek(0, os.SEEK_END)
         stream.write(scene.new_bytes)
     return {scene.one.dup}
 
@@ -183,18 +190,36 @@ class Somebody:
         self.meanwhile = Meanwhile()
         self.reached: Call | None = None
         self.did_it = False
+        self.over = False
+        self.waited = False
 
     def __call__(self, call: Call) -> Verdict:
         self.count += 1
         if self.count == self.number:
             self.reached = call
-            before = self.scene.place.look()
-            with suppress(OSError):  # what is not there any more cannot be edited
-                self.meanwhile.touched |= self.edit(self.scene)
-                self.did_it = bool(self.meanwhile.touched)
-            if self.did_it:
-                self._note(before, self.scene.place.look())
+        if self.count >= self.number and not self.over:
+            self.begin()
         return None
+
+    def begin(self) -> None:
+        """Do it, or wait for a lease to end."""
+        before = self.scene.place.look()
+        try:
+            self.meanwhile.touched |= self.edit(self.scene)
+        except BlockingIOError:
+            self.waited = True
+            return
+        except OSError:  # what is not there any more cannot be edited
+            self.over = True
+            return
+        self.over, self.did_it = True, bool(self.meanwhile.touched)
+        if self.did_it:
+            self._note(before, self.scene.place.look())
+
+    def finish(self) -> None:
+        """The run is over, and with it every lease."""
+        if self.waited and not self.over:
+            self.begin()
 
     def _note(self, before: Snapshot, after: Snapshot) -> None:
         self.meanwhile.added |= after.contents - before.contents
@@ -218,6 +243,7 @@ class LateWriter(Somebody):
         self.count += 1
         if self.count == self.number:
             self.reached = call
+        if self.number <= self.count < self.later and self._stream is None:
             with suppress(OSError):
                 self._stream = os.open(self.scene.one.dup, os.O_WRONLY | os.O_NONBLOCK)
         if self.count == self.later and self._stream is not None:
@@ -246,7 +272,9 @@ def edit_during(
     calls = rehearse(place, scenario, kinds, all_opens=True)
     at_hand = _items_of(calls, place.planned)
     places = [number for number in range(1, len(calls) + 1) if at_hand[number - 1] is not None]
-    for turn in range(most):
+    for turn in range(2 * most):
+        if tally.points >= most:
+            break
         number = places[rng.randrange(len(places))] if turn % 3 else _near_a_change(calls, places, rng)
         one = at_hand[number - 1] if rng.random() < 0.9 else rng.choice(place.planned)
         assert one is not None
@@ -259,32 +287,49 @@ def edit_during(
         else:
             who, what = Somebody(place, number, one, EDITS[kind]), EDITS[kind].__name__
         run = program.run_stopped(*scenario.words(place), within=place.within, visitor=who, calls=kinds)
-        if isinstance(who, LateWriter):
-            who.finish()
+        who.finish()
         if not who.did_it:
             tally.note("nothing was left to edit")
             continue
         tally.points += 1
+        if who.waited:
+            tally.note("the editor had to wait for a lease")
         where = f"{tally.name}, {what} at call {who.reached}"
         tally.blame(where, said_nothing_of_a_fault(run), run)
         tally.note(f"exit {run.code}")
-        tally.blame(where, judge_act(place.before, place.look(), place.planned, who.meanwhile), run)
+        tally.blame(where, _judge(place, who.meanwhile), run)
         recovery = program.run("recover")
-        tally.blame(
-            where + ", recovered",
-            judge_act(place.before, place.look(), place.planned, who.meanwhile),
-            recovery,
-        )
+        tally.note(f"recover: exit {recovery.code}")
+        tally.blame(where + ", recovered", _judge(place, who.meanwhile), recovery)
         undo = program.run("undo", "1")
-        tally.blame(where + ", undone", _after_undo(place, who.meanwhile), undo)
+        tally.blame(where + ", undone", _judge(place, who.meanwhile), undo)
+        if undo.code == 5:
+            tally.note("undo waits for a person")
+        else:
+            tally.blame(
+                where + ", undone",
+                judge_undone(place.before, place.look(), _around(place, who.meanwhile)),
+                undo,
+            )
     return tally
 
 
-def _after_undo(place: Field, meanwhile: Meanwhile) -> list[str]:
+def _judge(place: Field, meanwhile: Meanwhile) -> list[str]:
+    """As after any apply; what cannot go back to its name comes back beside it."""
     now = place.look()
-    restored = {path for path in now.names if b"(restored" in path}
-    whole = Meanwhile(meanwhile.touched | restored, meanwhile.added, meanwhile.gone)
-    return judge_undone(place.before, now, whole)
+    beside = {path for path in now.names if b" (restored" in path}
+    return judge_act(place.before, now, place.planned, replace(meanwhile, touched=meanwhile.touched | beside))
+
+
+def _around(place: Field, meanwhile: Meanwhile) -> Meanwhile:
+    """The names that may be otherwise after an undo: those of every item that has to do with the edit."""
+    touched = {path for path in place.look().names if b" (restored" in path} | meanwhile.touched
+    edited = [one for one in place.planned if any(map(meanwhile.excuses, (one.dup, one.keep, *one.along)))]
+    keeps = {one.keep for one in edited}
+    for one in place.planned:
+        if one.keep in keeps or one in edited:
+            touched |= {one.dup, one.keep, *one.along}
+    return replace(meanwhile, touched=touched)
 
 
 def _items_of(calls: list[Call], planned: tuple[Planned, ...]) -> list[Planned | None]:

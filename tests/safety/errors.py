@@ -113,8 +113,10 @@ def _spread(
         rng.shuffle(members)
         members.sort(key=lambda point: point[0] not in chosen)
     picked: list[tuple[int, int, bool]] = []
+    order = list(kinds.values())
+    rng.shuffle(order)
     while len(picked) < most:
-        for members in kinds.values():
+        for members in order:
             if members and len(picked) < most:
                 picked.append(members.pop(0))
     return sorted(picked)

@@ -7,6 +7,7 @@ inode; elsewhere the library is copied anew and the program scans and plans agai
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,9 @@ class Field:
         self.program = program
         self.selection = selection
         self.after = after
+        for left in ground.home.iterdir():  # of an earlier field
+            if left.name != "lost+found":
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         self.library: Library = draw_library(ground.home, pairs, others=others)
         self.here()
         self.must("scan", *self.library.roots)

@@ -107,7 +107,7 @@ def forge(plan: Path, like: Path, roots: Iterable[Path], pairs: Iterable[tuple[R
     head, *body = read_rows(like)
     pattern = next(row for row in body if row.get("relation") == "same-bytes")
     rows = [
-        {**pattern, "id": number, "act": act, "dup": dup, "keep": keep, "companions": []}
+        {**pattern, "id": number, "act": act, "dup": dup, "keep": keep, "companions": [], "frees_bytes": 0}
         for number, (dup, keep) in enumerate(pairs, start=1)
     ]
     write_rows(plan, [{**head, "roots": root_rows(roots)}, *rows])

@@ -92,7 +92,7 @@ class Program:
 
     def live_at(self, state: Path, catalogue: Path) -> None:
         """Where the program's own data are from now on."""
-        self.env |= {"DEDUP_STATE": str(state), "DEDUP_DB": str(catalogue), "HOME": str(state)}
+        self.env |= {"DEDUP_STATE": str(state), "DEDUP_DB": str(catalogue), "HOME": str(state.parent)}
 
     # --- free -----------------------------------------------------------------------------------------------------
 
