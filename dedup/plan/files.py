@@ -1,4 +1,4 @@
-"""The plan file: JSON lines, a header with the digest of all that follows, and a reader that believes nothing.
+"""The plan file: JSON lines, the first with the digest of them all, and a reader that believes nothing.
 
     {"kind": "dedup plan", "format": 1, "version": ..., "created": ..., "roots": [...], "protected": [...],
      "operations": 2, "left_out": 1, "sha256": ...}
@@ -6,9 +6,10 @@
     {"id": 2, ...}
     {"left_out": {"path": ..., "cause": ..., ...}}
 
+Names are base64 of their bytes; the digest is taken with its own place left empty.
+
 Promises: what is written reads back as the same records; whatever is missing, unknown, doubled, out of range, torn or
-contradicts itself makes the reader refuse the whole plan. Names are base64 of their bytes.
-Does not: look at a file.
+contradicts itself makes the reader refuse the whole plan. Does not: look at a file.
 """
 
 from __future__ import annotations
@@ -64,25 +65,23 @@ def plan_lines(plan: Plan) -> Iterator[bytes]:
         ) from fault
     body = [_line(_operation(operation)) for operation in plan.operations]
     body += [_line({"left_out": _left_out(entry)}) for entry in plan.left_out]
-    digest = hashlib.sha256()
+    header: Plain = {
+        "kind": KIND,
+        "format": FORMAT,
+        "version": plan.version,
+        "created": plan.created,
+        "roots": [
+            {"path": _packed(root.path), "device": root.device, "inode": root.inode} for root in plan.roots
+        ],
+        "protected": [_packed(folder) for folder in plan.protected],
+        "operations": len(plan.operations),
+        "left_out": len(plan.left_out),
+        "sha256": "",
+    }
+    digest = hashlib.sha256(_line(header))
     for line in body:
         digest.update(line)
-    yield _line(
-        {
-            "kind": KIND,
-            "format": FORMAT,
-            "version": plan.version,
-            "created": plan.created,
-            "roots": [
-                {"path": _packed(root.path), "device": root.device, "inode": root.inode}
-                for root in plan.roots
-            ],
-            "protected": [_packed(folder) for folder in plan.protected],
-            "operations": len(plan.operations),
-            "left_out": len(plan.left_out),
-            "sha256": digest.hexdigest(),
-        }
-    )
+    yield _line({**header, "sha256": digest.hexdigest()})
     yield from body
 
 
@@ -132,13 +131,15 @@ def _operation(operation: Operation) -> Plain:
         "figures": {
             "phash64_bits": figures.phash64_bits,
             "phash256_bits": figures.phash256_bits,
-            "rms_levels": figures.rms_levels,
-            "worst_tile_levels": figures.worst_tile_levels,
-            "worst_tile_box": None if figures.worst_tile_box is None else list(figures.worst_tile_box),
-            "correlation": figures.correlation,
-            "size_ratio": figures.size_ratio,
+            "rms_levels": float(figures.rms_levels),
+            "worst_tile_levels": float(figures.worst_tile_levels),
+            "worst_tile_box": None
+            if figures.worst_tile_box is None
+            else [*map(float, figures.worst_tile_box)],
+            "correlation": float(figures.correlation),
+            "size_ratio": float(figures.size_ratio),
             "orientation": figures.orientation,
-            "alignment": list(figures.alignment),
+            "alignment": [*map(float, figures.alignment)],
             "compared_px": list(figures.compared_px),
         },
         "frees_bytes": operation.frees_bytes,
@@ -180,7 +181,7 @@ def read_plan(file: BinaryIO, name: str) -> Plan:
     try:
         for number, line in enumerate(_lines(file), start=1):
             if number == 1:
-                reader = _Reader(_object(line))
+                reader = _Reader(line)
             else:
                 reader.take(line)
         if not number:
@@ -218,6 +219,8 @@ def _object(line: bytes) -> Plain:
 
     try:
         found = json.loads(line.decode("ascii"), object_pairs_hook=pairs, parse_constant=constant)
+    except Fault:
+        raise
     except (ValueError, RecursionError) as error:
         raise Fault("it is not JSON as a plan holds it") from error
     if not isinstance(found, dict):
@@ -228,7 +231,8 @@ def _object(line: bytes) -> Plain:
 class _Reader:
     """Takes the lines one by one and gives the plan at the end."""
 
-    def __init__(self, header: Plain) -> None:
+    def __init__(self, line: bytes) -> None:
+        header = _object(line)
         if header.get("kind") != KIND:
             _refuse("it does not begin like a plan")
         if type(header.get("format")) is not int or header["format"] != FORMAT:
@@ -243,7 +247,7 @@ class _Reader:
         self._left_out_count = row.take("left_out", _whole(0))
         self._expected = row.take("sha256", _hex(32))
         row.end()
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.sha256(line.replace(self._expected.hex().encode("ascii"), b"", 1))
         self._operations: list[Operation] = []
         self._left_out: list[LeftOut] = []
         self._files: dict[PlannedFile, PlannedFile] = {}
@@ -376,9 +380,9 @@ def _whole(least: int, bits: int = 63) -> Callable[[Any], int]:
 
 
 def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if type(value) is not float or not math.isfinite(value):
         _refuse("it is no number")
-    return float(value)
+    return value
 
 
 def _one_of(kind: type[StrEnum]) -> Callable[[Any], Any]:
