@@ -1,4 +1,4 @@
-"""Plan files as anybody may read and write them: JSON lines under a header with the digest of the lines.
+"""Plan files as anybody may read and write them: JSON lines, the first with the digest of them all.
 
 Reads what a plan is going to do, and forges plans that the program itself would not make - of one file reached by two
 ways, for instance - to see what the one who acts on them makes of it.
@@ -29,13 +29,9 @@ def write_rows(plan: Path, rows: list[Row]) -> None:
     head, *body = rows
     lines = [_line(row) for row in body]
     left_out = sum("left_out" in row for row in body)
-    head = {
-        **head,
-        "operations": len(body) - left_out,
-        "left_out": left_out,
-        "sha256": hashlib.sha256(b"".join(lines)).hexdigest(),
-    }
-    plan.write_bytes(_line(head) + b"".join(lines))
+    head = {**head, "operations": len(body) - left_out, "left_out": left_out, "sha256": ""}
+    digest = hashlib.sha256(b"".join([_line(head), *lines]))
+    plan.write_bytes(_line({**head, "sha256": digest.hexdigest()}) + b"".join(lines))
 
 
 def _line(row: Row) -> bytes:

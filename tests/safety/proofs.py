@@ -60,11 +60,13 @@ def only_look(ground: Ground, program: Program, desk: Path) -> Tally:
         ("stats",),
         ("doctor",),
     )
-    calls = ",".join(sorted(MUTATING | OPENS))
+    calls = ",".join(
+        f"?{name}" for name in sorted(MUTATING | OPENS)
+    )  # with ? for those that a strace does not know
     for words in commands:
         run = program.run_cold(
             *words,
-            before=("strace", "-f", "-qq", "-y", "-s", "4096", "-e", f"trace={calls}", "-o", str(trace)),
+            before=("strace", "-f", "-qq", "-y", "-s", "0", "-e", f"trace={calls}", "-o", str(trace)),
         )
         tally.points += 1
         text = trace.read_bytes().decode("utf-8", "replace")
