@@ -259,12 +259,19 @@ def test_a_field_of_another_kind_is_refused_or_means_the_same(way: tuple[Any, ..
     """No value of the wrong kind gets through: what is accepted stands there again when it is written."""
     if way in ((0, "sha256"), (0, "operations"), (0, "left_out")):
         return
-    data = forged(lambda rows: holder(rows, way).__setitem__(way[-1], value))
+    before: list[Any] = []
+
+    def change(rows: list[Any]) -> None:
+        before.append(holder(rows, way)[way[-1]])
+        holder(rows, way)[way[-1]] = value
+
+    data = forged(change)
     try:
         found = read(data)
     except Unsafe:
         return
     assert written(found) == data
+    assert type(value) is type(before[0]) or (value is None and way[-1] in ("twin", "worst_tile_box"))
 
 
 @pytest.mark.parametrize("counted", ["operations", "left_out"])
@@ -321,6 +328,9 @@ def test_a_root_that_is_no_plain_absolute_path_is_refused(path: bytes) -> None:
         (change_first(act="delete"), "'delete' is unknown"),
         (change_first(relation="alike"), "'alike' is unknown"),
         (change_first(frees_bytes=10**7), "frees more"),
+        (lambda rows: rows[1]["figures"].update(alignment=[]), "right length"),
+        (lambda rows: rows[1]["figures"].update(compared_px=[1]), "right length"),
+        (lambda rows: rows[1]["figures"].update(worst_tile_box=[0.1]), "right length"),
         (change_dup(sha256=""), "no digest"),
         (change_dup(sha256="ab"), "no digest"),
         (change_dup(sha256="AB" * 32), "no digest"),
@@ -437,6 +447,10 @@ def test_the_reader_refuses_it_too(plan: Plan, words: str, monkeypatch: pytest.M
     monkeypatch.undo()
     with pytest.raises(Unsafe, match=words):
         read(data)
+
+
+def test_a_folder_protects_what_is_in_it_and_not_what_begins_with_its_name() -> None:
+    check_plan(replace(two(), protected=(b"/photos/e", b"/phot", b"/photos/e.jpgs")))
 
 
 def test_hard_links_that_go_whole_are_no_fault() -> None:

@@ -39,10 +39,8 @@ def root_fault(path: bytes) -> str:
 
 def relative_fault(path: bytes) -> str:
     """What is wrong with a path below a root; empty if nothing is."""
-    if not path or b"\0" in path:
-        return "it is no path below a root"
     parts = path.split(b"/")
-    if any(part in (b"", b".", b"..") for part in parts):
+    if b"\0" in path or any(part in (b"", b".", b"..") for part in parts):
         return "it is no path below a root"
     if OWN_FOLDER in parts:
         return "it lies in a folder of dedup's own"
