@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from PIL import Image, ImageChops
 SEED = 20261120
 MEGAPIXELS = (2, 3, 4, 5, 6, 8, 10, 12)
 SHAPES = ((4, 3), (3, 2), (16, 9), (3, 4), (2, 3))
-TILES = 3
-"""A photo is cut into 3 x 3 pieces that do not overlap, and each piece is enlarged: nine pictures of one photo."""
+LEAST_TILES, MOST_TILES = 3, 6
+"""A photo is cut into 3 x 3 pieces that do not overlap (6 x 6 where there are few photos), and each piece is enlarged:
+nine pictures of one photo."""
 GRAIN_LEVELS = 4.0
 """Noise that is added after enlarging; brings a 12 MP file to the 3 MB that a camera writes."""
 SHEET_PX, GREY = 512, 128
@@ -52,6 +54,8 @@ class _Piece:
 
     source: str
     tile: int
+    tiles: int
+    """The photo is cut into this many rows and columns."""
     number: int
     folder: str
     copy: str
@@ -72,7 +76,8 @@ def make_library(photos: Path, folder: Path, count: int) -> Library:
     shutil.rmtree(library.root, ignore_errors=True)
     sources = sorted(str(path) for path in photos.rglob("*") if _is_useful(path))
     bases = count - count // 4
-    pieces = [(source, tile) for tile in range(TILES * TILES) for source in sources][:bases]
+    tiles = next((n for n in range(LEAST_TILES, MOST_TILES) if n * n * len(sources) >= bases), MOST_TILES)
+    pieces = [(source, tile) for tile in range(tiles * tiles) for source in sources][:bases]
     if len(pieces) < bases:
         raise SystemExit(
             f"{photos}: {len(sources)} photos are enough for {len(pieces)} files, not for {bases}"
@@ -83,7 +88,12 @@ def make_library(photos: Path, folder: Path, count: int) -> Library:
     with ProcessPoolExecutor() as pool:
         jobs = [
             _Piece(
-                source, tile, number, str(library.root), COPIES[number // 3 % 3] if number % 3 == 0 else ""
+                source,
+                tile,
+                tiles,
+                number,
+                str(library.root),
+                COPIES[number // 3 % 3] if number % 3 == 0 else "",
             )
             for number, (source, tile) in enumerate(pieces)
         ]
@@ -97,9 +107,12 @@ def _is_useful(path: Path) -> bool:
     if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".tif", ".tiff") or not path.is_file():
         return False
     try:
-        with Image.open(path) as image:
-            return min(image.size) >= MIN_SIDE_PX
-    except (OSError, ValueError, Image.DecompressionBombError):
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            if min(image.size) < MIN_SIDE_PX:
+                return False
+            image.load()  # any folder may hold a photo that is cut off; it is no photo to measure on
+            return True
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
 
 
@@ -107,8 +120,8 @@ def _make_piece(piece: _Piece) -> None:
     chance = random.Random(f"{SEED} {piece.number}")
     with Image.open(piece.source) as opened:
         image = opened.convert("RGB")
-    row, column = divmod(piece.tile, TILES)
-    wide, high = image.width // TILES, image.height // TILES
+    row, column = divmod(piece.tile, piece.tiles)
+    wide, high = image.width // piece.tiles, image.height // piece.tiles
     image = image.crop((column * wide, row * high, (column + 1) * wide, (row + 1) * high))
     across, down = chance.choice(SHAPES)
     unit = (chance.choice(MEGAPIXELS) * 1e6 / (across * down)) ** 0.5

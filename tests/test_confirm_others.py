@@ -257,6 +257,47 @@ def test_pictures_that_share_nothing_are_nothing_to_each_other(shelf: Shelf) -> 
         assert shelf.ask(CAT, real_photo(name, 340)) is None
 
 
+def rim(seed: int) -> Image.Image:
+    """The edge of a bright disc before black, with fine lines of its own on the disc: a slide under a microscope."""
+    chance = np.random.default_rng(seed)
+    drawn = Image.new("RGB", (900, 600), (6, 5, 5))
+    pen = ImageDraw.Draw(drawn)
+    pen.ellipse((-1500, -700, 760, 1500), fill=(205, 84, 60))
+    for _ in range(9):
+        x, y = chance.uniform(0, 560), chance.uniform(0, 600)
+        points = [(x, y)]
+        for _ in range(6):
+            x, y = x + chance.uniform(-90, 90), y + chance.uniform(-90, 90)
+            points.append((x, y))
+        pen.line(points, fill=(184, 62, 46), width=4)
+    return drawn.filter(ImageFilter.GaussianBlur(1.2))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_one_strong_edge_laid_over_another_makes_no_edit(shelf: Shelf, turned: bool) -> None:
+    other = rim(2)
+    if turned:
+        other = other.transpose(Image.Transpose.ROTATE_90)
+    assert relation(shelf.ask(rim(1), other)) in NOT_A_COPY
+
+
+def stone(around: tuple[int, int, int], own: tuple[int, int, int], box: tuple[int, ...]) -> Image.Image:
+    """Nothing but one soft edge."""
+    drawn = Image.new("RGB", (900, 600), around)
+    ImageDraw.Draw(drawn).ellipse(box, fill=own)
+    return drawn.filter(ImageFilter.GaussianBlur(2))
+
+
+def test_two_pictures_of_a_single_edge_each_are_nothing_to_each_other(shelf: Shelf) -> None:
+    wall = stone((140, 30, 60), (230, 210, 180), (-150, 470, 170, 790))
+    coast = stone((10, 60, 90), (150, 140, 130), (690, 400, 1080, 820))
+    assert shelf.ask(wall, coast) is None
+
+
+def test_the_edge_of_a_disc_is_found_again_in_its_crop(shelf: Shelf) -> None:
+    assert relation(shelf.ask(rim(1), cropped(rim(1), 0.02, 0.02, 1.0, 1.0))) is Relation.EDITED
+
+
 # --- another moment ---------------------------------------------------------------------------------------------------
 
 ACTORS = {"chelsea": "astronaut", "coffee": "astronaut", "rocket": "coffee", "astronaut": "rocket"}

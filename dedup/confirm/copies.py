@@ -8,6 +8,7 @@ Does not: turn, align or word anything.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from dedup.confirm import relation
@@ -34,8 +35,16 @@ def is_exactly_equal(a: Loaded, b: Loaded) -> bool:
         and a.full.info.bits == b.full.info.bits
         and a.full.frames_digest == b.full.frames_digest
         and a.photo.info.icc_digest == b.photo.info.icc_digest
-        and np.array_equal(a.full.samples, b.full.samples)
+        and _equal(a.full.samples, b.full.samples)
     )
+
+
+def _equal(p: NDArray[np.generic], q: NDArray[np.generic]) -> bool:
+    """Equal arrays; those that are not are told apart by the first rows that differ, without going over the rest."""
+    if p.shape != q.shape:
+        return False
+    step = 64
+    return all(np.array_equal(p[top : top + step], q[top : top + step]) for top in range(0, len(p), step))
 
 
 def equal_pixels(a: Loaded, b: Loaded) -> PixelDifference | None:
@@ -145,7 +154,7 @@ def descent(parent: Loaded, child: Loaded, orientation: int) -> float:
     )
 
 
-PART_PX = 512
+PART_PX = 320
 """Side of the middle part in which a picture of another size is asked for traces: resizing all of it would cost more
 than all else about the pair."""
 

@@ -32,6 +32,15 @@ DISAGREES = 0.5
 CHANGED_LEVELS = 8.0
 CHANGED_TIMES = 4.0
 """A changed place differs by at least this many levels, and this many times the median difference."""
+CELLS = 12
+"""The frame is cut into this many rows and columns, to ask in how many places detail agrees."""
+TELLING_SHARE = 0.1
+"""Share of a cell that must have detail before the cell says anything."""
+TELLING_VARIANCE = 32.0
+"""Variance of both together (levels squared) that counts as detail; or the median of the frame, where noise lies
+over all of it."""
+AGREES_LOCALLY = 0.5
+"""Correlation within its surroundings from which a place agrees."""
 JOIN_SHARE = 0.02
 """Places closer than this share of the longer side are one place: the letters of a watermark."""
 
@@ -80,6 +89,11 @@ class Likeness:
     """95th percentile of the disagreement of detail, 0 to about 2."""
     detail_ratio: float
     """Strength of the right picture's fine detail over the left one's, after tone: below 1 it is softer."""
+    telling_cells: int
+    """Of the cells of a 12 x 12 grid, those that have detail outside the changed places."""
+    agreeing_cells: int
+    """Of these, the ones in most of which the detail agrees. One strong edge dominates every sum over the frame, and
+    lies well on any other edge; it takes many places to make one picture."""
     shift_px: float
     """Median remaining shift of textured places, in pixels at the size compared; 0 where nothing is textured enough
     to say."""
@@ -224,7 +238,8 @@ def _measure(
 
     mean_x, mean_y = around(x), around(y)
     squared = np.maximum(around(np.square(x - y)), 0)
-    variance = np.maximum(around(x * x) - mean_x**2, 0) + np.maximum(around(y * y) - mean_y**2, 0)
+    spreads = [np.maximum(around(v * v) - mean**2, 0) for v, mean in ((x, mean_x), (y, mean_y))]
+    variance = spreads[0] + spreads[1]
     disagreement = squared / (variance + DETAIL_FLOOR)
     fine = [ndimage.gaussian_filter(v, 0.7) - ndimage.gaussian_filter(v, 4.0) for v in (x, y)]
     product, first, second = around(fine[0] * fine[1]), around(fine[0] ** 2), around(fine[1] ** 2)
@@ -236,6 +251,9 @@ def _measure(
     total = max(1, int(inside.sum()))
     places, near = _find_places(changed, np.square(x - y), total)
     rest = inside & ~near
+    # Of the variance of a difference, what the two variances do not explain is twice the covariance.
+    covariance = (variance - np.maximum(squared - (mean_x - mean_y) ** 2, 0)) / 2
+    telling, agreeing = _count_cells(rest, variance, covariance / np.sqrt(spreads[0] * spreads[1] + 1.0))
     energy = float((fine[0] ** 2)[rest].sum() * (fine[1] ** 2)[rest].sum())
     together = float((fine[0] * fine[1])[rest].sum()) / energy**0.5 if energy > 1.0 else 0.0
     return Likeness(
@@ -245,6 +263,8 @@ def _measure(
         median_disagreement=float(np.median(disagreement[rest])) if rest.any() else 1.0,
         high_disagreement=float(np.quantile(disagreement[inside], 0.95)) if inside.any() else 1.0,
         detail_ratio=_ratio(fine, rest, forward=toned.forward),
+        telling_cells=telling,
+        agreeing_cells=agreeing,
         shift_px=_remaining_shift(x, y, rest, around),
         rms_levels=float(np.sqrt(np.square(gap[inside]).mean())) if inside.any() else 0.0,
         mean_levels=float(gap[inside].mean()) if inside.any() else 0.0,
@@ -254,6 +274,25 @@ def _measure(
         toning=toned.toning,
         size_px=(width, height),
     )
+
+
+def _count_cells(rest: NDArray[np.bool_], variance: Floats, local: Floats) -> tuple[int, int]:
+    """How many cells of the frame have detail outside the changed places, and in how many of them it agrees."""
+    if not rest.any():
+        return 0, 0
+    detailed = rest & (variance > max(TELLING_VARIANCE, float(np.median(variance[rest]))))
+    height, width = rest.shape
+    rows, columns = (np.arange(CELLS) * side // CELLS for side in (height, width))
+
+    def count(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        down = np.add.reduceat(mask.astype(np.int64), rows, axis=0)
+        across: NDArray[np.int64] = np.add.reduceat(down, columns, axis=1)
+        return across
+
+    number = count(detailed)
+    telling = number > TELLING_SHARE * count(np.ones_like(rest))
+    agreeing = telling & (2 * count(detailed & (local > AGREES_LOCALLY)) > number)
+    return int(telling.sum()), int(agreeing.sum())
 
 
 def _ratio(fine: list[Floats], rest: NDArray[np.bool_], *, forward: bool) -> float:

@@ -212,7 +212,8 @@ class PairMeasurer:
             other = _turned(b.small_stored or b.small, start.orientation)
             unmanaged = compare_registered(stored, other, matrix)
             found = min(found, unmanaged, key=lambda likeness: likeness.rms_levels)
-        kind = relation.relation_of_edit(found, coarse.correlation)
+        same_frame = start.orientation == 1 and np.abs(matrix - IDENTITY).max() <= relation.SAME_FRAME
+        kind = relation.relation_of_edit(found, coarse.correlation, same_frame=bool(same_frame))
         if kind is None:
             return None
         if a.full.info.frames > 1 and b.full.info.frames > 1 and a.full.frames_digest != b.full.frames_digest:

@@ -52,6 +52,15 @@ of it, are things that moved or other text on a form. People before a fixed came
 STRONG_LEVELS = 20.0
 """Difference within a place below which it does not count as a thing that moved: what a clipped highlight or a hard
 tone leaves has 9 to 17 levels, people and text 29 and more."""
+AGREEING_SHARE = 0.8
+"""Of the cells with detail, those that must agree. Edits (strong noise, quality 10, borders) reach 0.86 and more;
+one strong edge laid over another one (a horizon, the rim of a disc) leaves 0.5 to 0.73."""
+AGREEING_CELLS = 12
+"""Agreeing cells (of 144) that a moved, turned or cropped frame needs: photos with a scene in them have 65 and more,
+a single edge over another has 6."""
+SCENE_CELLS = 8
+SAME_FRAME = 0.12
+"""Largest entry, in fractions of the side, by which a map may differ from none for the frame to count as kept."""
 SCENE_CORRELATION = 0.35
 """Registered detail (light flattened, 160 px) that makes two photos one scene."""
 
@@ -101,17 +110,23 @@ LOW_SPREAD_LEVELS = 14.0
 """Fog, walls, night and smooth gradients spread less than this; their grain is asked for."""
 
 
-def relation_of_edit(found: Likeness, scene: float) -> Relation | None:
-    """`EDITED`, `SIMILAR` or nothing for a registered pair; `scene` is the correlation at registration."""
+def relation_of_edit(found: Likeness, scene: float, *, same_frame: bool) -> Relation | None:
+    """`EDITED`, `SIMILAR` or nothing for a registered pair.
+
+    `scene` is the correlation at registration; `same_frame` says that the map neither turns nor moves the frame
+    much, so that fewer places must bear it out.
+    """
     same_shot = (
         found.detail_correlation >= DETAIL_CORRELATION
         and found.median_disagreement <= MEDIAN_DISAGREEMENT
         and found.shift_px <= SHIFT_PX
+        and found.agreeing_cells >= AGREEING_SHARE * found.telling_cells
+        and (same_frame or found.agreeing_cells >= AGREEING_CELLS)
     )
     contained = max(found.covered_left, found.covered_right) >= CONTAINED
     if same_shot and contained and not is_other_moment(found):
         return Relation.EDITED
-    if same_shot or scene >= SCENE_CORRELATION:
+    if same_shot or (scene >= SCENE_CORRELATION and (same_frame or found.agreeing_cells >= SCENE_CELLS)):
         return Relation.SIMILAR
     return None
 
