@@ -63,7 +63,7 @@ class Move:
     file: PlannedFile
     """As it was right before."""
     quarantine: bytes
-    """Below the same root."""
+    """Below the same root; empty where nothing moves (reflink), or what had moved is purged."""
     folder_mtime_ns: int
     """Of the folder it lies in, before."""
     folder_after_ns: int = 0
@@ -264,6 +264,11 @@ class Journal:
                 moves = tuple(
                     replace(move, folder_after_ns=after)
                     for move, after in zip(moves, record["folders"], strict=True)
+                )
+            gone = record.get("gone", ())
+            if gone:
+                moves = tuple(
+                    replace(move, quarantine=b"") if at in gone else move for at, move in enumerate(moves)
                 )
             note = record.get("note", entry.note)
             left = (

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from dedup.apply.files import Held, Holder, Refused, Stopped, words_of
 from dedup.apply.moves import Stranded, quarantine_name
-from dedup.apply.places import Folder, Places, Spot, Unreachable, put_times_back
+from dedup.apply.places import QUARANTINE, Folder, Places, Spot, Unreachable, put_times_back
 from dedup.apply.standing import is_time_ours
 from dedup.apply.steps import Checked, Hooks, Steps
 from dedup.errors import Unsafe
@@ -125,7 +125,13 @@ class _Run:
                 list(self._settle())
             raise
         if self.number:
+            self.places.remove_empty([self._folder])
             self.journal.end()
+
+    @property
+    def _folder(self) -> bytes:
+        """Where this run puts what it takes away, below each root."""
+        return QUARANTINE + b"/%d" % self.number
 
     def _done_before(self) -> dict[int, int]:
         """Operations that an earlier run of this very plan did, with its number, and what that left of its files."""
@@ -255,7 +261,7 @@ class _Run:
         if op.act is Act.REFLINK:
             return None
         root = self.places.roots[one.planned.root]
-        folder = self.places.folder(root.number, b".dedup/quarantine/%d" % self.number)
+        folder = self.places.folder(root.number, self._folder)
         return folder.spot(quarantine_name(root, op.id, number))
 
     # --- the end --------------------------------------------------------------------------------------------------

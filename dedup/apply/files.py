@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from dedup.apply import syscalls
-from dedup.apply.places import Places, Spot
+from dedup.apply.places import NotPlain, Places, Spot
 from dedup.records import PlannedFile, xattrs_digest
 
 CHUNK_BYTES = 1 << 20
@@ -190,12 +190,13 @@ _WORDS = {
     errno.ELOOP: ("there is a symbolic link in its path", AGAIN),
     errno.ENOTDIR: ("there is a symbolic link in its path, or no folder", AGAIN),
     errno.ENOENT: ("it is no longer there", AGAIN),
-    errno.EINVAL: ("is no longer a plain file", AGAIN),
 }
 
 
 def words_of(error: OSError) -> tuple[str, str]:
     """Reason and remedy for what the system said."""
+    if isinstance(error, NotPlain):
+        return str(error.strerror), AGAIN
     if error.errno in _WORDS:
         return _WORDS[error.errno]
     return f"the system refused it ({error.strerror or error})", "look at the disk, then try again"

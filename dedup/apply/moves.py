@@ -59,25 +59,34 @@ def put_back(place: Spot, name: Spot) -> None:
         return
     fd = place.open()
     try:
-        syscalls.link_open_file(fd, place.at, name.at)
-        if identity_of(name.look()) != identity_of(os.fstat(fd)):
+        file = identity_of(os.fstat(fd))
+        if identity_of(name.look()) != file:  # else it was linked before, by whom a kill or an error stopped
+            syscalls.link_open_file(fd, place.at, name.at)
+        if identity_of(name.look()) != file:
             raise Unsafe(
                 f"{os.fsdecode(name.path)}: this should be a link to {os.fsdecode(place.path)} and is not"
             )
     finally:
         os.close(fd)
-    drop_link(place)
+    if not drop_link(place, file, other=name):
+        raise Unsafe(f"{os.fsdecode(place.path)}: this should be a second name of {os.fsdecode(name.path)}")
 
 
-def drop_link(place: Spot, expected: Identity | None = None) -> bool:
-    """Unlink a name whose inode has another one; False, and nothing done, if it has none or is not the expected."""
+def drop_link(place: Spot, expected: Identity | None, other: Spot | None = None) -> bool:
+    """Unlink a name whose inode has another one; False, and nothing done, if it has none or is not the expected.
+
+    `other` is another name of it, if one is known: behind a FUSE mount the number of links is told of each name by
+    itself, and may be that of a second ago.
+    """
     fd = place.open()
     try:
         found = os.fstat(fd)
-        if found.st_nlink < 2 or (expected is not None and identity_of(found) != expected):
+        if identity_of(found) != expected or identity_of(place.look()) != expected:
             return False
-        if identity_of(place.look()) != identity_of(found):
-            return False
+        if found.st_nlink < 2:
+            beside = None if other is None else other.look()
+            if beside is None or identity_of(beside) != expected or beside.st_nlink < 2:
+                return False
         os.unlink(place.name, dir_fd=place.folder.fd)
     finally:
         os.close(fd)

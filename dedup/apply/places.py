@@ -31,6 +31,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NEEDS = (os.open, os.stat, os.link, os.rename, os.unlink, os.mkdir, os.rmdir)
 
 
+class NotPlain(OSError):
+    """What was a file is a folder, a link, a pipe or a device now."""
+
+
 @dataclass(slots=True)
 class Folder:
     """An open folder below a root."""
@@ -93,7 +97,7 @@ class Spot:
         Raises
         ------
         OSError
-            ENOENT if there is nothing; EINVAL, in words, if it is no plain file.
+            `FileNotFoundError` if there is nothing; `NotPlain` if it is no plain file.
         """
         found = os.stat(self.name, dir_fd=self.folder.fd, follow_symlinks=False)
         if syscalls.is_regular(found):
@@ -101,7 +105,7 @@ class Spot:
             if syscalls.is_regular(os.fstat(fd)):
                 return fd
             os.close(fd)
-        raise OSError(errno.EINVAL, "is no longer a plain file", os.fsdecode(self.path))
+        raise NotPlain(errno.EINVAL, "is no longer a plain file", os.fsdecode(self.path))
 
 
 @dataclass(slots=True)
@@ -154,13 +158,25 @@ class Places:
                 self.roots[number] = _open_root(number, place, same_mount)
             except Unreachable as why:
                 self.trouble[number] = why
+            except OSError as error:
+                words = f"{os.fsdecode(place.path)} cannot be looked at ({error.strerror})"
+                self.trouble[number] = Unreachable(words, "look at the disk, then try again")
 
     def close(self) -> None:
-        """Let go of everything, locks included."""
+        """Let go of everything, locks included; a root in whose quarantine nothing lies is left without a trace."""
         self.forget_folders()
         for root in self.roots.values():
-            for fd in (*root.locks, root.fd):
+            if root.locks:
+                with suppress(OSError):
+                    _tidy(root)
+        for root in self.roots.values():
+            for fd in root.locks:
                 os.close(fd)
+            if root.locks:
+                # On FUSE a file that is removed while it is open stays under a hidden name until it is closed.
+                with suppress(OSError):
+                    _remove_own(root)
+            os.close(root.fd)
         self.roots.clear()
 
     def __enter__(self) -> Places:
@@ -334,6 +350,16 @@ class Places:
         above.sync()
         return self.folder(number, QUARANTINE + b"/" + name)
 
+    def remove_empty(self, folders: Iterable[bytes]) -> None:
+        """Remove folders of runs, given below their roots, in which nothing lies any more."""
+        self.forget_folders()
+        for folder in set(folders):
+            for number in self.roots:
+                above, _, name = folder.rpartition(b"/")
+                with suppress(OSError, Unreachable):
+                    os.rmdir(name, dir_fd=self.folder(number, above).fd)
+        self.forget_folders()
+
     def last_run(self, number: int) -> int:
         """The highest number of a run whose folder is in a root; 0 without one."""
         try:
@@ -369,7 +395,11 @@ def _open_root(number: int, place: PlanRoot, same_mount: bool) -> Root:
             f"{os.fsdecode(place.path)} cannot be opened ({error.strerror})",
             "connect the disk, then try again",
         ) from error
-    found = os.fstat(fd)
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        os.close(fd)
+        raise
     if found.st_ino != place.inode or (same_mount and found.st_dev != place.device):
         os.close(fd)
         raise Unreachable(
@@ -398,27 +428,70 @@ def _make_folder(above: int, name: bytes) -> None:
 
 
 def _lock_root(root: Root) -> int:
-    if syscalls.look_at(root.fd, OWN) is None:
-        _make_folder(root.fd, OWN)
-        os.fsync(root.fd)
+    """Open and lock `.dedup/lock`, made if it is missing.
+
+    Whoever finds nothing in quarantine at its end removes the lock and its folder, so a lock counts only while its name
+    still leads to it.
+    """
+    while True:
+        if syscalls.look_at(root.fd, OWN) is None:
+            _make_folder(root.fd, OWN)
+            os.fsync(root.fd)
+        own = os.open(OWN, syscalls.FOLDER_FLAGS, dir_fd=root.fd)
+        try:
+            if os.fstat(own).st_dev != root.device:
+                raise Unreachable(f"{os.fsdecode(os.path.join(root.place.path, OWN))} is another disk")
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(b"lock", flags, 0o600, dir_fd=own)
+        except FileNotFoundError:
+            continue  # the folder was removed in this moment
+        finally:
+            os.close(own)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _leads_to(root.fd, OWN + b"/lock", fd):
+                return fd
+        except BlockingIOError as error:
+            os.close(fd)
+            path = os.fsdecode(root.place.path)
+            raise Busy(f"{path}: another run is changing photos there; wait until it is finished") from error
+        except OSError:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _leads_to(folder: int, path: bytes, file: int) -> bool:
+    """Whether a path below a folder is that of an open file."""
+    try:
+        fd = syscalls.open_beneath(folder, path, syscalls.FILE_FLAGS)
+    except FileNotFoundError:
+        return False
+    try:
+        return _identity(os.fstat(fd)) == _identity(os.fstat(file))
+    finally:
+        os.close(fd)
+
+
+def _tidy(root: Root) -> None:
+    """Remove `.dedup` from a root that we hold, if there is nothing in it but the lock."""
     own = os.open(OWN, syscalls.FOLDER_FLAGS, dir_fd=root.fd)
     try:
-        if os.fstat(own).st_dev != root.device:
-            raise Unreachable(f"{os.fsdecode(os.path.join(root.place.path, OWN))} is another disk")
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(b"lock", flags, 0o600, dir_fd=own)
+        with suppress(FileNotFoundError):
+            os.rmdir(b"quarantine", dir_fd=own)
+        if os.listdir(own) != ["lock"]:
+            return
+        os.unlink(b"lock", dir_fd=own)
     finally:
         os.close(own)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        path = os.fsdecode(root.place.path)
-        raise Busy(f"{path}: another run is changing photos there; wait until it is finished") from error
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+    _remove_own(root)
+
+
+def _remove_own(root: Root) -> None:
+    """Remove `.dedup` if it is empty, and leave the time of the root as it was."""
+    before = os.fstat(root.fd)
+    os.rmdir(OWN, dir_fd=root.fd)
+    os.utime(root.fd, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @contextmanager
@@ -453,7 +526,7 @@ def _probing(root: Root) -> Iterator[None]:
             )
         yield
     finally:
-        for name in made:
+        for name in {*made, one + b".3"}:
             with suppress(OSError):
                 os.unlink(name, dir_fd=folder)
         os.close(folder)
@@ -495,7 +568,11 @@ def _can_exchange(folder: int, one: bytes, two: bytes) -> bool:
 
 
 def _can_keep(folder: int, one: bytes, two: bytes) -> bool:
+    """Both ways: the kernel itself refuses a name that is taken, and only a free one comes before the file system."""
+    free = one + b".3"
     try:
+        syscalls.rename_to_free((folder, two), (folder, free))
+        syscalls.rename_to_free((folder, free), (folder, two))
         syscalls.rename_to_free((folder, one), (folder, two))
     except FileExistsError:
         return True

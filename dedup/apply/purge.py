@@ -14,8 +14,8 @@ from contextlib import ExitStack, suppress
 from dedup.apply.files import Holder
 from dedup.apply.moves import identity_of
 from dedup.apply.places import Folder, Places, Spot, Unreachable
-from dedup.apply.standing import Standing, stand
-from dedup.apply.undo import BATCH, Back, Progress, Stays, outcome_of, remove_empty_folders, settle
+from dedup.apply.standing import Standing, gone_from_quarantine, stand
+from dedup.apply.undo import BATCH, Back, Progress, Stays, folders_of, outcome_of, settle
 from dedup.journal import DONE, Entry, Journal, Run
 from dedup.records import Ending, PlannedFile, Relation
 
@@ -72,7 +72,7 @@ def purge_entries(
             with suppress(Exception):
                 list(settle(journal, places, waiting))
             raise
-        remove_empty_folders(places, [move.quarantine for entry in entries for move in entry.moves])
+        places.remove_empty(folders_of(entries))
 
 
 def _settled(journal: Journal, places: Places, waiting: list[Back]) -> Iterator[Back]:
@@ -84,6 +84,7 @@ def _settled(journal: Journal, places: Places, waiting: list[Back]) -> Iterator[
 
 def _purge_one(journal: Journal, places: Places, run: Run, entry: Entry) -> Back:
     begun = False
+    standings: list[Standing] = []
     folders: list[Folder] = []
     try:
         standings = stand(places, entry)
@@ -99,16 +100,17 @@ def _purge_one(journal: Journal, places: Places, run: Run, entry: Entry) -> Back
                     raise Stays("was replaced while this ran", "look into quarantine")
                 os.unlink(place.name, dir_fd=place.folder.fd)
     except (Stays, Unreachable) as why:
-        return Back(
-            entry,
-            outcome_of(run, entry, Ending.REFUSED, why.why, why.remedy),
-            "kept" if begun else "",
-            folders,
-        )
+        back = Back(entry, outcome_of(run, entry, Ending.REFUSED, why.why, why.remedy), "", folders)
     except OSError as error:
         words = f"the system refused it ({error.strerror or error})"
-        return Back(entry, outcome_of(run, entry, Ending.REFUSED, words), "kept" if begun else "", folders)
-    return Back(entry, outcome_of(run, entry, Ending.PURGED), "purged", folders)
+        back = Back(entry, outcome_of(run, entry, Ending.REFUSED, words), "", folders)
+    else:
+        return Back(entry, outcome_of(run, entry, Ending.PURGED), "purged", folders)
+    if begun:
+        # Without an answer about what is gone there is no end; `recover` will look again.
+        with suppress(OSError):
+            back.gone, back.kind = gone_from_quarantine(standings), "kept"
+    return back
 
 
 def _look_at(places: Places, one: Standing, held: ExitStack) -> tuple[Spot, int]:

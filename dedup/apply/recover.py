@@ -13,16 +13,16 @@ from contextlib import suppress
 from dedup.apply.files import Holder
 from dedup.apply.moves import Stranded, drop_link, exchange_back, identity_of, put_back
 from dedup.apply.places import Folder, Places, Unreachable, put_times_back
-from dedup.apply.standing import Standing, is_file, stand
+from dedup.apply.standing import Standing, gone_from_quarantine, is_file, stand
 from dedup.apply.undo import (
     BATCH,
     Back,
     Progress,
     Stays,
+    folders_of,
     kept_folders,
     look_first,
     outcome_of,
-    remove_empty_folders,
     settle,
     take_back,
 )
@@ -61,7 +61,7 @@ def recover_journal(journal: Journal, progress: Progress) -> Iterator[Outcome]:
                 if len(waiting) >= BATCH or places.is_crowded:
                     yield from settle(journal, places, waiting)
             yield from settle(journal, places, waiting)
-            remove_empty_folders(places, [move.quarantine for entry in entries for move in entry.moves])
+            places.remove_empty(folders_of(entries))
     journal.end()
 
 
@@ -126,6 +126,9 @@ def _end_quarantine(places: Places, standings: list[Standing]) -> None:
     for one in standings:
         if one.at_place is None and one.at_name is not None:
             continue  # it never went, or came back
+        if identity_of(one.at_name) == identity_of(one.at_place):
+            back.append(one)  # it came back by a link, and its name in quarantine is still there
+            continue
         if is_file(places, one.at_place, one.move.file) and one.at_name is None and one.name is not None:
             back.append(one)
             continue
@@ -152,7 +155,7 @@ def _end_link(places: Places, entry: Entry, one: Standing) -> bool:
         return False
     if not is_file(places, one.at_place, one.move.file) or one.name is None:
         raise _undecided(one)
-    if one.at_name is None:
+    if one.at_name is None or identity_of(one.at_name) == identity_of(one.at_place):
         try:
             put_back(one.place, one.name)
         except FileExistsError as error:
@@ -189,10 +192,10 @@ def _holds_planned_bytes(places: Places, one: Standing) -> bool:
 def _end_purge(run: Run, entry: Entry, standings: list[Standing]) -> Back:
     """What is gone from quarantine is gone; what is still there stays."""
     folders = [one.place.folder for one in standings if one.place is not None]
-    if all(one.at_place is None for one in standings):
+    gone = gone_from_quarantine(standings)
+    if len(gone) == sum(1 for one in standings if one.move.quarantine):
         return Back(entry, outcome_of(run, entry, Ending.PURGED), "purged", folders)
-    note = "" if all(one.at_place is not None for one in standings) else "purged in part"
-    return Back(entry, outcome_of(run, entry, Ending.DONE, note), "kept", folders, note)
+    return Back(entry, outcome_of(run, entry, Ending.DONE), "kept", folders, gone=gone)
 
 
 def _undecided(one: Standing) -> Stays:

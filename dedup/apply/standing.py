@@ -7,11 +7,12 @@ Does not: change anything.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dedup.apply.places import Places, Spot
 from dedup.journal import Entry, Move
-from dedup.records import PlannedFile
+from dedup.records import Act, PlannedFile
 
 _TICK_NS = 20_000_000
 """A file and the folder that it left bear the time of the same move; kernels round each by up to 10 ms."""
@@ -50,6 +51,9 @@ def stand(places: Places, entry: Entry) -> list[Standing]:
     OSError
         If a folder cannot be looked into.
     """
+    if entry.act is Act.HARDLINK and entry.keep.root in places.trouble:
+        # Without the disk of the keeper nothing tells its link from a stranger's file.
+        raise places.trouble[entry.keep.root]
     found = []
     for move in entry.moves:
         name = _spot(places, move.file.root, move.file.path)
@@ -68,12 +72,18 @@ def _spot(places: Places, root: int, path: bytes) -> Spot | None:
 
 
 def is_file(places: Places, found: os.stat_result | None, file: PlannedFile) -> bool:
-    """Whether what was found is a file of the journal: the same inode, on the disk of its root."""
+    """Whether what was found is a file of the journal: the same inode, on the disk of its root.
+
+    Raises
+    ------
+    Unreachable
+        If its root is, so that nothing tells.
+    """
     if found is None or found.st_ino != file.inode:
         return False
-    root = places.roots.get(file.root)
-    if root is None:
-        return False
+    if file.root in places.trouble:
+        raise places.trouble[file.root]
+    root = places.roots[file.root]
     # Mounting a disk again may number it anew; the root is known by its inode.
     device = root.device if file.device == root.place.device else file.device
     return found.st_dev == device
@@ -82,3 +92,12 @@ def is_file(places: Places, found: os.stat_result | None, file: PlannedFile) -> 
 def is_time_ours(folder_ns: int, after_ns: int, moved: os.stat_result | None) -> bool:
     """Whether the last change of a folder was our move of a file out of it or into it."""
     return folder_ns == after_ns or (moved is not None and abs(folder_ns - moved.st_ctime_ns) < _TICK_NS)
+
+
+def gone_from_quarantine(standings: Sequence[Standing]) -> list[int]:
+    """Files that went to quarantine and are not there now, by place in the operation."""
+    return [
+        number
+        for number, one in enumerate(standings)
+        if one.move.quarantine and (one.place is None or one.place.look() is None)
+    ]

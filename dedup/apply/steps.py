@@ -175,7 +175,7 @@ class Steps:
                 raise keep.refuse("was replaced while this ran")
             self._look_once_more(dup, None)
             syscalls.exchange(place.at, dup.spot.at)
-            self._look_at_what_came_out(dup, place)
+            self._look_at_what_came_out(dup, place, keep)
             if identity_of(dup.spot.look()) != keep.identity:
                 raise dup.refuse("was replaced while this ran")
             self._look_for_keepers(checked)
@@ -189,7 +189,7 @@ class Steps:
         self._look_once_more(dup, place)
         put_away(dup.spot, place)
         try:
-            self._look_at_what_came_out(dup, place)
+            self._look_at_what_came_out(dup, place, keep)
             self._look_for_keepers(checked)
             syscalls.link_open_file(keep.fd, keep.spot.at, dup.spot.at)
             if identity_of(dup.spot.look()) != keep.identity:
@@ -198,7 +198,7 @@ class Steps:
         except FileExistsError as error:
             raise Stranded from error
         except (Refused, OSError):
-            _moved_back(place, dup.spot, keep.identity)
+            _moved_back(place, dup.spot, keep.spot, keep.identity)
             raise
 
     def share(self, checked: Checked) -> None:
@@ -231,8 +231,11 @@ class Steps:
         if place is not None and place.look() is not None:
             raise Refused(f"there is a file at {os.fsdecode(place.path)} already", "look there first")
 
-    def _look_at_what_came_out(self, one: Held, place: Spot) -> None:
-        """What lies in quarantine is the file that was read, to the last byte, and nobody is writing to it."""
+    def _look_at_what_came_out(self, one: Held, place: Spot, keep: Held | None = None) -> None:
+        """What lies in quarantine is the file that was read, to the last byte, and nobody is writing to it.
+
+        A keeper whose time of change our link has moved is read again as well.
+        """
         found, planned = place.look(), one.planned
         if found is None or identity_of(found) != one.identity:
             raise one.refuse("was replaced while this ran")
@@ -242,6 +245,8 @@ class Steps:
         same = not lease.writer and self._digest(one) == planned.digest
         if not lease.release() or not same:
             raise one.refuse("changed while this ran")
+        if keep is not None and self._digest(keep) != planned.digest:
+            raise keep.refuse("changed while this ran")
 
     def _digest(self, one: Held) -> bytes:
         """Read again after the act: from here on a wish to stop has to wait."""
@@ -277,14 +282,14 @@ class Steps:
         pairs = [
             (place, one.spot) for place, one in zip(places, checked.goes, strict=True) if place is not None
         ]
-        keep, act = checked.keep.identity, checked.op.act
+        keep, link, act = checked.keep.spot, checked.keep.identity, checked.op.act
 
         def take_back() -> None:
             if act is Act.HARDLINK:
                 if pairs[0][1].folder.root.exchanges:
-                    _taken_back(*pairs[0], keep)
+                    _taken_back(*pairs[0], link)
                 else:
-                    _moved_back(*pairs[0], keep)
+                    _moved_back(*pairs[0], keep, link)
             else:
                 _all_back(pairs)
 
@@ -311,11 +316,14 @@ def _taken_back(place: Spot, name: Spot, keep: tuple[int, int]) -> None:
         raise _cannot_take_back(place, name, error) from error
 
 
-def _moved_back(place: Spot, name: Spot, keep: tuple[int, int]) -> None:
+def _moved_back(place: Spot, name: Spot, keep: Spot, link: tuple[int, int]) -> None:
     """Take a link without an exchange back: our link first, if it is there and not the last name of the keeper."""
     try:
-        if identity_of(name.look()) == keep:
-            drop_link(name, keep)
+        if identity_of(name.look()) == link and not drop_link(name, link, other=keep):
+            raise Unsafe(
+                f"{os.fsdecode(name.path)}: the last name of a photo whose other names went while this ran; "
+                f"what was here before is {os.fsdecode(place.path)}"
+            )
         give_back(place, name)
     except OSError as error:
         raise _cannot_take_back(place, name, error) from error

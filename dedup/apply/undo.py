@@ -48,12 +48,15 @@ class Back:
     note: str = ""
     left: list[list[int]] = field(default_factory=list)
     """As `Entry.left`."""
+    gone: list[int] = field(default_factory=list)
+    """Files, by place in the operation, that are purged although the operation is not."""
 
     @property
     def record(self) -> Plain:
         """Its end in the journal."""
         record = {"kind": self.kind, "run": self.entry.run, "op": self.entry.id, "note": self.note}
-        return {**record, "left": self.left} if self.left else record
+        more: Plain = {"left": self.left, "gone": self.gone}
+        return {**record, **{name: value for name, value in more.items() if value}}
 
 
 def undo_run(
@@ -94,7 +97,7 @@ def undo_run(
             with suppress(Exception):
                 list(settle(journal, places, waiting))
             raise
-        remove_empty_folders(places, [move.quarantine for entry in entries for move in entry.moves])
+        places.remove_empty(folders_of(entries))
     journal.end()
 
 
@@ -127,6 +130,8 @@ def take_back(places: Places, run: Run, entry: Entry, standings: Sequence[Standi
     except (OSError, Stays) as error:
         why, remedy = (error.why, error.remedy) if isinstance(error, Stays) else (_words(error), "")
         return Back(entry, outcome_of(run, entry, Ending.REFUSED, why, remedy), "kept", folders)
+    if entry.act is not Act.REFLINK and any(not one.move.quarantine for one in standings):
+        notes.append("a part of it was purged and does not come back")
     note = "; ".join(notes)
     return Back(entry, outcome_of(run, entry, Ending.UNDONE, note), "undone", folders, note)
 
@@ -144,7 +149,7 @@ def look_first(entry: Entry, standings: Sequence[Standing]) -> None:
         if one.name is None:
             folder = os.path.dirname(one.path)
             raise Stays(f"the folder {folder} is gone", "make it again, then undo again")
-        if one.at_place is None and one.at_name is None:
+        if one.place is not None and one.at_place is None and one.at_name is None:
             raise Stays("it is neither in quarantine nor in its place")
         if one.at_place is not None and not syscalls.is_regular(one.at_place):
             raise Stays(f"{one.place_path} is no longer a plain file", "look there first")
@@ -176,7 +181,8 @@ def _unlink_back(places: Places, entry: Entry, one: Standing) -> str:
             return _give_back(one)
         if not name.folder.root.exchanges:
             # The link first; its inode has another name, and `recover` finishes what a kill leaves.
-            drop_link(name, identity_of(here))
+            if not drop_link(name, identity_of(here), other=places.spot(entry.keep.root, entry.keep.path)):
+                raise Stays(f"{one.path} is the last name of the photo that was kept")
             return _give_back(one)
         # An exchange is a toggle: only now that both names have been looked at.
         syscalls.exchange(place.at, name.at)
@@ -255,14 +261,9 @@ def settle(journal: Journal, places: Places, waiting: list[Back]) -> Iterator[Ou
         yield back.outcome
 
 
-def remove_empty_folders(places: Places, paths: Sequence[bytes]) -> None:
-    """Remove run folders in quarantine in which nothing is left."""
-    for folder in {os.path.dirname(path) for path in paths if path}:
-        for number in places.roots:
-            above, _, name = folder.rpartition(b"/")
-            with suppress(OSError, Unreachable):
-                os.rmdir(name, dir_fd=places.folder(number, above).fd)
-    places.forget_folders()
+def folders_of(entries: Sequence[Entry]) -> set[bytes]:
+    """The folders in quarantine of some operations, below their roots."""
+    return {os.path.dirname(move.quarantine) for entry in entries for move in entry.moves if move.quarantine}
 
 
 def outcome_of(run: Run, entry: Entry, ending: Ending, why: str = "", remedy: str = "") -> Outcome:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from dedup import apply as acts
@@ -54,6 +55,19 @@ class RunWords:
     """What a purge of it would give back."""
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what the system refuses outside of any single operation into words."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        raise Unsafe(
+            f"{where}the system refused what was needed ({error.strerror or error}); nothing further was changed. "
+            "Look at the disk, then run `dedup recover`"
+        ) from error
+
+
 def has_unfinished() -> bool:
     """Whether a crash left something for `recover`; reads one line."""
     return is_unfinished(state_folder())
@@ -70,7 +84,7 @@ def apply_plan(plan: Plan, settings: Settings, watch: Watch) -> None:
         If something must be looked at by a person.
     """
     protected = [os.fsencode(os.path.abspath(os.path.expanduser(folder))) for folder in settings.protect]
-    with Journal.open(state_folder(), write=True) as journal:
+    with _told(), Journal.open(state_folder(), write=True) as journal:
         _recover_first(journal, watch)
         with HeldConfirmer(settings) as confirmer:
             hooks = Hooks(confirmer.confirm, watch.progress, watch.stopping)
@@ -92,7 +106,7 @@ def undo_run(number: int | None, watch: Watch) -> None:
     Busy, Unsafe
         As `apply_plan`.
     """
-    with Journal.open(state_folder(), write=True) as journal:
+    with _told(), Journal.open(state_folder(), write=True) as journal:
         _recover_first(journal, watch)
         run = _chosen(journal, number)
         watch.run = run.number
@@ -107,7 +121,7 @@ def recover_runs(watch: Watch) -> None:
     Unsafe
         If something cannot be decided; `watch.recovered` has everything that could.
     """
-    with Journal.open(state_folder(), write=True) as journal:
+    with _told(), Journal.open(state_folder(), write=True) as journal:
         _recover_first(journal, watch)
 
 
@@ -140,7 +154,7 @@ def survey_purge(choice: PurgeChoice) -> PurgeList:
     Unsafe
         If the clock is behind the journal, so that ages mean nothing.
     """
-    with Journal.open(state_folder(), write=False) as journal:
+    with _told(), Journal.open(state_folder(), write=False) as journal:
         return _purge_list(journal, choice)
 
 
@@ -154,7 +168,7 @@ def purge_quarantine(choice: PurgeChoice, count: int, watch: Watch) -> None:
     Busy, Unsafe
         As `apply_plan`.
     """
-    with Journal.open(state_folder(), write=True) as journal:
+    with _told(), Journal.open(state_folder(), write=True) as journal:
         _recover_first(journal, watch)
         listed = _purge_list(journal, choice)
         if listed.files != count:
@@ -210,7 +224,7 @@ def _purgeable(journal: Journal, choice: PurgeChoice) -> tuple[list[tuple[Run, l
 
 def list_runs() -> list[RunWords]:
     """All runs, newest first."""
-    with Journal.open(state_folder(), write=False) as journal:
+    with _told(), Journal.open(state_folder(), write=False) as journal:
         return [_words_of(run) for run in sorted(journal.runs.values(), key=lambda run: -run.number)]
 
 
