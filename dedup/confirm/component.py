@@ -25,6 +25,8 @@ class ComponentJob:
     pairs: tuple[CandidatePair, ...]
     max_pixels: int = MAX_PIXELS
     """Larger pictures are not decoded."""
+    chosen: frozenset[int] = frozenset()
+    """Photos that a person chose to keep: others are held against them, and not against what they were made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,14 @@ class _Walk:
         photos: Mapping[int, Photo],
         hypotheses: Mapping[tuple[int, int], list[CandidatePair]],
         near: Mapping[int, set[int]],
-        rank: Mapping[int, int],
+        job: ComponentJob,
     ) -> None:
         self.measurer = measurer
         self.photos = photos
         self.hypotheses = hypotheses
         self.near = near
-        self.rank = rank
+        self.rank = {photo.id: at for at, photo in enumerate(job.photos)}
+        self.chosen = job.chosen
         self.matches: list[Match] = []
         self.settled: set[int] = set()
         self._known: dict[tuple[int, int], Match | None] = {}
@@ -81,7 +84,7 @@ class _Walk:
         """The photo that `first` was made from, as far as copies of the same frame tell; `first` itself if none
         does."""
         hub, seen = first, {first.id}
-        while True:
+        while hub.id not in self.chosen:
             earlier = None
             for other in self._ordered(self.near[hub.id] - self.settled - seen):
                 if not self.measurer.is_promising_copy(hub, self.photos[other]):
@@ -94,6 +97,7 @@ class _Walk:
                 return hub
             seen.add(earlier.id)
             hub = earlier
+        return hub
 
     def _ordered(self, ids: set[int]) -> list[int]:
         return sorted(ids, key=self.rank.__getitem__)
@@ -130,7 +134,6 @@ def confirm_component(job: ComponentJob) -> ComponentResult:
     """
     loader = Loader(job.max_pixels)
     measurer = PairMeasurer(loader)
-    rank = {photo.id: at for at, photo in enumerate(job.photos)}
     hypotheses: dict[tuple[int, int], list[CandidatePair]] = defaultdict(list)
     near: dict[int, set[int]] = defaultdict(set)
     for pair in job.pairs:
@@ -138,7 +141,7 @@ def confirm_component(job: ComponentJob) -> ComponentResult:
         near[pair.left].add(pair.right)
         near[pair.right].add(pair.left)
     photos = {photo.id: photo for photo in job.photos}
-    walk = _Walk(measurer, photos, hypotheses, near, rank)
+    walk = _Walk(measurer, photos, hypotheses, near, job)
     for photo in job.photos:
         if photo.id not in walk.settled and photo.id not in loader.failed:
             walk.around(photo)

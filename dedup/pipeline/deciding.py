@@ -236,9 +236,8 @@ def part_photos(
     UnreadableInput
         If one cannot be read.
     """
-    sets = (
-        [[_digest(path) for path in dict.fromkeys(os.path.abspath(path) for path in paths)]] if paths else []
-    )
+    named = dict.fromkeys(os.path.abspath(path) for path in paths)
+    sets = [[_digest(path) for path in named]] if named or not groups else []
     if groups:
         with Catalogue.open(catalogue_path(settings or Settings()), write=False) as catalogue:
             known = {group.id: group for group in read_report(catalogue, EVERYTHING).groups}

@@ -159,14 +159,22 @@ class Confirmer:
     """Has pairs measured, within one scope."""
 
     def __init__(
-        self, catalogue: Catalogue, engine: Engine, contents: Contents, order: Order, progress: Progress
+        self,
+        catalogue: Catalogue,
+        engine: Engine,
+        contents: Contents,
+        order: Order,
+        chosen: Collection[bytes],
+        progress: Progress,
     ) -> None:
+        """`chosen`: digests of contents that a person chose to keep."""
         from dedup.confirm import CONFIRM_RECIPE
 
         self.catalogue = catalogue
         self.engine = engine
         self.contents = contents
         self.order = order
+        self.chosen = frozenset(chosen)
         self.progress = progress
         self.recipe = CONFIRM_RECIPE
         self.measured = 0
@@ -315,7 +323,8 @@ class Confirmer:
         if turned:
             raise InternalFault(f"{self.catalogue.path}: a candidate pair stands the wrong way round")
         pairs.sort(key=lambda pair: (pair.left, pair.right, pair.source, pair.orientation))
-        return ComponentJob(tuple(photos), tuple(pairs), self.contents.max_pixels)
+        chosen = frozenset(photo.id for photo in photos if photo.digest in self.chosen)
+        return ComponentJob(tuple(photos), tuple(pairs), self.contents.max_pixels, chosen)
 
     def _store(self, job: ComponentJob, answer: ComponentResult) -> None:
         content_at = self.contents.content

@@ -210,7 +210,9 @@ class Work:
         keys = {content: key for content, key, _ in catalogue.contents_by_digest(RECIPE)}
         contents = Contents(keys, _first_files(rows), self.settings.max_pixels)
         preferences = preferences_of(self.settings, units, catalogue.decisions())
-        confirmer = Confirmer(catalogue, engine, contents, preferences.order, self.progress)
+        confirmer = Confirmer(
+            catalogue, engine, contents, preferences.order, preferences.chosen, self.progress
+        )
         confirmer.confirm_candidates()
         carriers = [(row[_CONTENT], row[_ID]) for row in rows]
         part = None
