@@ -25,7 +25,7 @@ def send_signals(
 ) -> Tally:
     """Each signal at each call (or `most` in all): the item at hand is finished or taken back, without `recover`."""
     tally = Tally(f"signals: {scenario.name}, {ground.name}")
-    place = Field(ground, program, scenario.selection, pairs=pairs, after=scenario.after)
+    place = scenario.on(ground, program, pairs)
     calls = rehearse(place, scenario)
     for number, code in SIGNALS.items():
         for at in choose(len(calls), most // len(SIGNALS), rng):
@@ -111,7 +111,7 @@ def run_two(
 ) -> Tally:
     """A second command while the first one stands at a call: it waits for nothing, changes nothing, and says so."""
     tally = Tally(f"two at once: {scenario.name}, {ground.name}")
-    place = Field(ground, program, scenario.selection, pairs=12, after=scenario.after)
+    place = scenario.on(ground, program, 12)
     other.env = dict(program.env)
     calls = rehearse(place, scenario)
     locked = next(

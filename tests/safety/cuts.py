@@ -47,7 +47,7 @@ def cut_power(
     """
     where_to = ", journal on another disk" if elsewhere else ""
     tally = Tally(f"power cut: {scenario.name}, {ground.name}{where_to}")
-    place = Field(ground, program, scenario.selection, pairs=pairs, after=scenario.after)
+    place = scenario.on(ground, program, pairs)
     if elsewhere:
         _keep_state(place, elsewhere)
     _, calls = program.calls_of(*scenario.words(place), within=_within(place, elsewhere))

@@ -267,7 +267,7 @@ def edit_during(
 ) -> Tally:
     """`most` runs, each with one edit of the item at hand (now and then of another) at one call."""
     tally = Tally(f"edits: {scenario.name}, {ground.name}")
-    place = Field(ground, program, scenario.selection, pairs=pairs, after=scenario.after)
+    place = scenario.on(ground, program, pairs)
     kinds = MUTATING | OPENS | READING
     calls = rehearse(place, scenario, kinds, all_opens=True)
     at_hand = _items_of(calls, place.planned)

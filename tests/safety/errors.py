@@ -23,8 +23,6 @@ ONLY_AT = {
     errno.EINVAL: ("renameat2", "fsync", "ioctl"),
     errno.ENOSYS: ("renameat2", "openat2"),
     errno.EOPNOTSUPP: ("link", "linkat", "renameat2", "ioctl"),
-    errno.EEXIST: NAMES,
-    errno.ENOENT: NAMES,
     errno.EAGAIN: ("flock", "fcntl", "openat2"),
     errno.EMFILE: ("openat", "openat2"),
     errno.ENOMEM: ("openat", "openat2", "newfstatat", "read"),
@@ -49,7 +47,7 @@ def fail_calls(
 ) -> Tally:
     """Errors at calls, `most` of them in all, spread over all kinds of call."""
     tally = Tally(f"errors: {scenario.name}, {ground.name}")
-    place = Field(ground, program, scenario.selection, pairs=pairs, after=scenario.after)
+    place = scenario.on(ground, program, pairs)
     kinds = MUTATING | OPENS | READING
     calls = rehearse(place, scenario, kinds, all_opens=True)
     tally.notes[f"items: {len(place.planned)}, calls"] = len(calls)

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.safety.checker import Planned, Snapshot, take_snapshot
 from tests.safety.grounds import Ground
 from tests.safety.library import Library, draw_library
-from tests.safety.plans import read_planned
+from tests.safety.plans import read_planned, restamp
 from tests.safety.program import Program, Run, Word
 
 QUARANTINE: tuple[str, ...] = ()
@@ -61,6 +61,7 @@ class Field:
         *,
         pairs: int = 40,
         others: bool = True,
+        pictures: bool = True,
         after: Callable[[Field], None] | None = None,
     ) -> None:
         self.ground = ground
@@ -70,9 +71,10 @@ class Field:
         for left in ground.home.iterdir():  # of an earlier field
             if left.name != "lost+found":
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
-        self.library: Library = draw_library(ground.home, pairs, others=others)
+        self.library: Library = draw_library(ground.home, pairs, others=others, pictures=pictures)
         self.here()
         self.must("scan", *self.library.roots)
+        self.must("plan", *self.selection, "-o", self.plan)
         if not ground.is_same:
             ground.seal()
         self._prepare()
@@ -84,9 +86,6 @@ class Field:
         self.program.live_at(self.library.state, self.library.catalogue)
 
     def _prepare(self) -> None:
-        if not self.ground.is_same:
-            self.must("scan", *self.library.roots)
-        self.must("plan", *self.selection, "-o", self.plan)
         self.before = self.look()
         self.planned: tuple[Planned, ...] = read_planned(self.plan)
         if self.after is not None:
@@ -97,6 +96,7 @@ class Field:
         """Everything as at the start."""
         self.ground.fresh()
         if not self.ground.is_same:
+            restamp(self.plan)
             self._prepare()
 
     @property

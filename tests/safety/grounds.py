@@ -186,7 +186,70 @@ class Btrfs(Ext4):
         super().__init__(desk, name, megabytes)
 
 
-Ground = Tmpfs | Ext4
+class Folder:
+    """A plain folder, on whatever file system it lies; needs no root."""
+
+    is_same = False
+
+    def __init__(self, desk: Path, name: str = "folder") -> None:
+        self.name = name
+        self.home = desk / name
+        self._sealed = desk / f"{name}.sealed"
+        self.home.mkdir()
+
+    def seal(self) -> None:
+        """What is there now is what `fresh` brings back."""
+        if self._sealed.exists():
+            shutil.rmtree(self._sealed)
+        copy_tree(self.home, self._sealed)
+
+    def fresh(self) -> None:
+        """As it was when sealed, in other inodes."""
+        shutil.rmtree(self.home)
+        copy_tree(self._sealed, self.home)
+
+    def close(self) -> None:
+        shutil.rmtree(self.home, ignore_errors=True)
+        shutil.rmtree(self._sealed, ignore_errors=True)
+
+
+class Fuse(Ext4):
+    """An ext4 seen through bindfs, which can neither exchange two names nor rename without overwriting."""
+
+    def __init__(self, desk: Path, name: str = "bindfs", megabytes: int = 12) -> None:
+        self._view = desk / name
+        self._view.mkdir()
+        super().__init__(desk, f"{name}.below", megabytes)
+        self.name, self.below, self.home = name, self.home, self._view
+        self._show()
+
+    def _show(self) -> None:
+        subprocess.run(["bindfs", str(self.below), str(self.home)], check=True, capture_output=True)
+
+    def save(self) -> bytes:
+        """As below."""
+        unmount(self._view)
+        self.home = self.below
+        content = super().save()
+        self.home = self._view
+        self._show()
+        return content
+
+    def load(self, content: bytes) -> None:
+        """As below."""
+        unmount(self._view)
+        self.home = self.below
+        super().load(content)
+        self.home = self._view
+        self._show()
+
+    def close(self) -> None:
+        unmount(self._view)
+        self.home = self.below
+        super().close()
+
+
+Ground = Tmpfs | Ext4 | Folder
 
 
 def copy_tree(source: Path, target: Path) -> None:

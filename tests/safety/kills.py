@@ -24,6 +24,12 @@ class Scenario:
     """What went before the command."""
     words: Callable[[Field], Sequence[Word]]
     purges: bool = False
+    pictures: bool = True
+    """Whether there are pairs that are compared as pictures: worker processes make a run ten times as long."""
+
+    def on(self, ground: Ground, program: Program, pairs: int) -> Field:
+        """A field for it."""
+        return Field(ground, program, self.selection, pairs=pairs, pictures=self.pictures, after=self.after)
 
 
 def apply_words(place: Field) -> Sequence[Word]:
@@ -88,7 +94,7 @@ def kill_at_each_call(
 ) -> Tally:
     """One run for each call (or `most` of them), killed there."""
     tally = Tally(f"kill: {scenario.name}, {ground.name}")
-    place = Field(ground, program, scenario.selection, pairs=pairs, after=scenario.after)
+    place = scenario.on(ground, program, pairs)
     calls = rehearse(place, scenario)
     tally.notes[f"items: {len(place.planned)}, calls"] = len(calls)
     for number in choose(len(calls), most, rng):
@@ -149,7 +155,7 @@ def kill_recover(
 ) -> Tally:
     """`recover` itself is killed at each of its calls, after a kill at each call of one item and of the beginning."""
     tally = Tally(f"kill: recover after {scenario.name}, {ground.name}")
-    place = Field(ground, program, scenario.selection, pairs=pairs, after=scenario.after)
+    place = scenario.on(ground, program, pairs)
     calls = rehearse(place, scenario)
     cycle = len(calls) // max(1, len(place.planned)) + 3
     middle = len(calls) // 2

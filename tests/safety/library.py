@@ -71,7 +71,7 @@ def as_jpeg(image: Image.Image, quality: int = 88, comment: bytes = b"") -> byte
     return stream.getvalue()
 
 
-def draw_library(home: Path, pairs: int = 40, *, others: bool = True) -> Library:
+def draw_library(home: Path, pairs: int = 40, *, others: bool = True, pictures: bool = True) -> Library:
     """Fill `home`.
 
     Parameters
@@ -79,7 +79,10 @@ def draw_library(home: Path, pairs: int = 40, *, others: bool = True) -> Library
     pairs
         Duplicates of the same bytes, about; spread over folders, roots, odd names, modes and owners.
     others
-        Whether there are also copies of other relations (same pixels, same picture), units, link sets and strangers.
+        Whether there are also units and link sets.
+    pictures
+        Whether there are, besides, copies of other relations (same pixels, same picture), which are compared again
+        when they are acted on.
     """
     library = Library(home)
     photos, backup = library.roots
@@ -112,11 +115,13 @@ def draw_library(home: Path, pairs: int = 40, *, others: bool = True) -> Library
     os.mkfifo(photos / "2020" / "pipe.jpg")
     if others:
         _draw_others(library)
+    if others and pictures:
+        _draw_pictures(library)
     _draw_decoys(library)
     return library
 
 
-def _draw_others(library: Library) -> None:
+def _draw_pictures(library: Library) -> None:
     photos, backup = library.roots
     for number in range(2):  # the same pixels in other bytes: a comment more
         image = draw_photo(6_000 + number, 160, 120)
@@ -126,6 +131,10 @@ def _draw_others(library: Library) -> None:
         image = draw_photo(6_100 + number, 480, 360)
         _write(photos / "2019" / f"picture {number}.jpg", as_jpeg(image, 92), number)
         _write(backup / f"picture {number} saved again.jpg", as_jpeg(image, 80), number)
+
+
+def _draw_others(library: Library) -> None:
+    photos, backup = library.roots
     for number in range(2):  # units: the sidecar goes with its photo
         content = as_jpeg(draw_photo(6_200 + number))
         for folder in (photos / "2019", backup):

@@ -67,6 +67,23 @@ def read_planned(plan: Path) -> tuple[Planned, ...]:
     )
 
 
+def restamp(plan: Path) -> None:
+    """Let a plan speak of the files that have its names now, after the library was copied."""
+    head, *body = read_rows(plan)
+    roots = [unpack(root["path"]) for root in head["roots"]]
+    for row, path in zip(head["roots"], roots, strict=True):
+        found = os.stat(path)
+        row |= {"device": found.st_dev, "inode": found.st_ino}
+    for row in body:
+        if "left_out" in row:
+            continue
+        companions = [file for one in row["companions"] for file in (one["file"], one["twin"]) if file]
+        for file in (row["dup"], row["keep"], *companions):
+            found = os.lstat(os.path.join(roots[file["root"]], unpack(file["path"])))
+            file |= {"device": found.st_dev, "inode": found.st_ino, "ctime_ns": found.st_ctime_ns}
+    write_rows(plan, [head, *body])
+
+
 def file_row(roots: Iterable[Path], number: int, name: str | bytes) -> Row:
     """A file below root `number` as a plan describes it; files without extended attributes only."""
     path = os.path.join(os.fsencode(list(roots)[number]), os.fsencode(name))

@@ -112,11 +112,11 @@ def _kill_one(tally: Tally, place: Field, scenario: Scenario, name: str, number:
     judge_aftermath(tally, place, scenario, where, number)
 
 
-def again_and_again(ground: Ground, program: Program) -> Tally:
+def again_and_again(ground: Ground, program: Program, *, pairs: int = 40) -> Tally:
     """After an apply, a second scan, plan and apply find nothing to do."""
     tally = Tally(f"a second time, {ground.name}")
     for selection in (HARDLINK, QUARANTINE):
-        place = Field(ground, program, selection, pairs=40)
+        place = Field(ground, program, selection, pairs=pairs)
         place.must("apply", place.plan, "--yes")
         done = place.look()
         tally.points += 1

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.safety.checker import Snapshot, judge_act, take_snapshot
 from tests.safety.field import Tally
-from tests.safety.grounds import MS_BIND, Ext4, mount, unmount
+from tests.safety.grounds import MS_BIND, Ext4, Ground, mount, unmount
 from tests.safety.kills import said_nothing_of_a_fault
 from tests.safety.library import as_jpeg, draw_photo
 from tests.safety.plans import file_row, forge
@@ -53,7 +53,7 @@ class NotHere(Exception):
 class Desk:
     """A folder to work in, an ext4 below it, and what must be taken down again."""
 
-    def __init__(self, ground: Ext4, stack: ExitStack) -> None:
+    def __init__(self, ground: Ground, stack: ExitStack) -> None:
         self.ground = ground
         self.stack = stack
         self.home = ground.home / "ways"
@@ -104,6 +104,8 @@ def fuse(desk: Desk) -> Doubled:
 
 def second_mount(desk: Desk) -> Doubled:
     there = desk.folder("second")
+    if not isinstance(desk.ground, Ext4):
+        raise NotHere("the ground is no disk that can be mounted twice")
     try:
         mount(desk.ground.device, there, desk.ground.kind)
     except OSError as error:
@@ -239,7 +241,7 @@ WAYS: dict[str, Way] = {
 ACTS = ("quarantine", "hardlink")
 
 
-def reach_twice(ground: Ext4, program: Program, pattern: Path, way: str) -> Tally:
+def reach_twice(ground: Ground, program: Program, pattern: Path, way: str) -> Tally:
     """One way, by scanning and by forged plans in both directions, with either act."""
     tally = Tally(f"one file by two ways: {way}")
     for act in ACTS:
@@ -256,7 +258,7 @@ def reach_twice(ground: Ext4, program: Program, pattern: Path, way: str) -> Tall
 
 
 @contextmanager
-def _made(ground: Ext4, program: Program, way: str) -> Iterator[Doubled]:
+def _made(ground: Ground, program: Program, way: str) -> Iterator[Doubled]:
     with ExitStack() as stack:
         desk = Desk(ground, stack)
         stack.callback(shutil.rmtree, desk.home / "state", ignore_errors=True)
