@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from tests.safety import company, cuts, edits, errors, grounds, kills, proofs, states, tracer, ways
 from tests.safety.field import HARDLINK, Field, Setback, Tally
-from tests.safety.grounds import Ext4, Ground, Tmpfs, mount, unmount
+from tests.safety.grounds import Btrfs, Ext4, Fuse, Ground, Tmpfs, Xfs, mount, unmount
 from tests.safety.program import Program
 
 SHOWN = 20
@@ -180,6 +181,33 @@ def disk(c: Campaign) -> Iterator[Tally]:
         yield states.too_many_links(ground, c.program)
 
 
+def elsewhere(c: Campaign) -> Iterator[Tally]:
+    for kind, tool, scenarios in (
+        (Fuse, "bindfs", kills.SCENARIOS),
+        (Xfs, "mkfs.xfs", (*kills.REFLINKS, *kills.SCENARIOS[:2])),
+        (Btrfs, "mkfs.btrfs", (*kills.REFLINKS, *kills.SCENARIOS[:2])),
+    ):
+        if shutil.which(tool) is None:
+            yield Tally(f"on {kind.__name__}", skipped=[f"{tool} is not installed"])
+            continue
+        for scenario in scenarios:
+            rng, pairs = c.rng(f"{kind} {scenario.name}"), 8
+            with ExitStack() as stack:
+                ground = c.ground(kind, stack)
+                yield kills.kill_at_each_call(
+                    ground, c.program, scenario, pairs=pairs, most=c.some(60), rng=rng
+                )
+            with ExitStack() as stack:
+                ground = c.ground(kind, stack)
+                yield errors.fail_calls(ground, c.program, scenario, pairs=pairs, most=c.some(60), rng=rng)
+            if scenario.after is None:
+                with ExitStack() as stack:
+                    ground = c.ground(kind, stack)
+                    yield edits.edit_during(
+                        ground, c.program, scenario, pairs=pairs, most=c.some(60), rng=rng
+                    )
+
+
 def strace(c: Campaign) -> Iterator[Tally]:
     for kind in BOTH:
         with ExitStack() as stack:
@@ -206,6 +234,7 @@ PARTS: dict[str, tuple[Part, str]] = {
     "journal": (journal, "the journal torn at every byte, flipped, cut, gone"),
     "catalogue": (catalogue, "the catalogue damaged"),
     "disk": (disk, "full disks, read-only and immutable files, strangers, too many links, bind mounts"),
+    "elsewhere": (elsewhere, "kills, errors and edits on bindfs (no exchange), xfs and btrfs (reflinks)"),
     "strace": (strace, "strace sees no change by who only looks; cold runs killed by strace"),
     "again": (again, "a second scan, plan and apply find nothing to do"),
 }
