@@ -339,21 +339,27 @@ def run_record(number: int, version: str, plan: str, roots: Iterable[PlanRoot]) 
 
 
 def is_unfinished(folder: str) -> bool:
-    """Whether the last command left something open, from the last line alone; True as well if that is torn."""
+    """Whether a command left something open and is over, from the last line alone; True as well if that is torn."""
     try:
         with open(os.path.join(folder, NAME), "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL_BYTES))
             tail = file.read()
+            if not tail or _is_at_rest(tail):
+                return False
+            # Not at rest: perhaps because somebody is at work in this moment.
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
     except OSError:
         return False
-    if not tail:
-        return False
+
+
+def _is_at_rest(tail: bytes) -> bool:
     try:
         last = json.loads(tail.rstrip(b"\n").rpartition(b"\n")[2][_CHECK + 1 :])[-1]
-        return not (last["kind"] == "journal" or (last["kind"] == "end" and last["open"] == 0))
+        return bool(last["kind"] == "journal" or (last["kind"] == "end" and last["open"] == 0))
     except (ValueError, KeyError, IndexError, TypeError):
-        return True
+        return False
 
 
 def _lock(fd: int, path: str) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 
 from dedup.apply.files import Holder
 from dedup.apply.moves import Stranded, drop_link, exchange_back, identity_of, put_back
 from dedup.apply.places import Folder, Places, Unreachable, put_times_back
-from dedup.apply.standing import Standing, gone_from_quarantine, is_file, stand
+from dedup.apply.standing import Standing, gone_from_quarantine, is_file, left_of, stand
 from dedup.apply.undo import (
     BATCH,
     Back,
@@ -98,26 +97,10 @@ def _end_act(places: Places, run: Run, entry: Entry, standings: list[Standing]) 
         done = False
     if not done:
         put_times_back(kept)
-    left = _left(places, entry)
+    left = left_of(places, entry)
     if done:
         return Back(entry, outcome_of(run, entry, Ending.DONE), "done", folders, left=left)
     return Back(entry, outcome_of(run, entry, Ending.UNDONE), "abort", folders, left=left)
-
-
-def _left(places: Places, entry: Entry) -> list[list[int]]:
-    """What our calls changed about the files that are still what they were; see `Entry.left`."""
-    left = []
-    for file in (entry.keep, *(move.file for move in entry.moves)):
-        with suppress(OSError, Unreachable):
-            found = places.spot(file.root, file.path).look()
-            same = is_file(places, found, file)
-            if (
-                found is not None
-                and same
-                and (found.st_size, found.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
-            ):
-                left.append([found.st_dev, found.st_ino, found.st_ctime_ns, found.st_nlink])
-    return left
 
 
 def _end_quarantine(places: Places, standings: list[Standing]) -> None:

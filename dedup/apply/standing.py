@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from dedup.apply.places import Places, Spot
+from dedup.apply.places import Places, Spot, Unreachable
 from dedup.journal import Entry, Move
 from dedup.records import Act, PlannedFile
 
@@ -101,3 +102,19 @@ def gone_from_quarantine(standings: Sequence[Standing]) -> list[int]:
         for number, one in enumerate(standings)
         if one.move.quarantine and (one.place is None or one.place.look() is None)
     ]
+
+
+def left_of(places: Places, entry: Entry) -> list[list[int]]:
+    """What our calls changed about the files that are still what they were; see `Entry.left`."""
+    left = []
+    for file in (entry.keep, *(move.file for move in entry.moves)):
+        with suppress(OSError, Unreachable):
+            found = places.spot(file.root, file.path).look()
+            same = is_file(places, found, file)
+            if (
+                found is not None
+                and same
+                and (found.st_size, found.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
+            ):
+                left.append([found.st_dev, found.st_ino, found.st_ctime_ns, found.st_nlink])
+    return left

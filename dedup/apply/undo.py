@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from dedup.apply import syscalls
 from dedup.apply.moves import drop_link, identity_of, put_back
 from dedup.apply.places import Folder, Places, Spot, Unreachable, put_times_back
-from dedup.apply.standing import Standing, is_file, is_time_ours, stand
+from dedup.apply.standing import Standing, is_file, is_time_ours, left_of, stand
 from dedup.errors import Unsafe
 from dedup.journal import DONE, Entry, Journal, Run
 from dedup.records import Act, Ending, Outcome, Plain
@@ -133,7 +133,8 @@ def take_back(places: Places, run: Run, entry: Entry, standings: Sequence[Standi
     if entry.act is not Act.REFLINK and any(not one.move.quarantine for one in standings):
         notes.append("a part of it was purged and does not come back")
     note = "; ".join(notes)
-    return Back(entry, outcome_of(run, entry, Ending.UNDONE, note), "undone", folders, note)
+    left = left_of(places, entry)
+    return Back(entry, outcome_of(run, entry, Ending.UNDONE, note), "undone", folders, note, left)
 
 
 def look_first(entry: Entry, standings: Sequence[Standing]) -> None:

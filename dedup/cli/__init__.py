@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from dedup import __version__
-from dedup.cli.acting import apply, purge, recover, undo
+from dedup.cli.acting import apply, hint_at_unfinished, purge, recover, undo
 from dedup.cli.deciding import ignore, plan
 from dedup.cli.finding import scan
 from dedup.cli.frame import FAULT, READER_GONE, Command, Globals, global_options
@@ -62,8 +62,13 @@ class Program(click.Group):
 @click.version_option(__version__, prog_name="dedup", message="%(prog)s %(version)s")
 @click.pass_context
 def program(context: click.Context) -> None:
-    """Find duplicate photos and see why they are duplicates. Nothing among your photos is ever changed."""
-    context.ensure_object(Globals)
+    """Find duplicate photos, look at them, then free the space.
+
+    Nothing among your photos changes until `dedup apply --yes`.
+    """
+    given = context.ensure_object(Globals)
+    if program.commands.get(context.invoked_subcommand or "") not in SECTIONS["Act"]:
+        hint_at_unfinished(given.talk)
 
 
 for _commands in SECTIONS.values():

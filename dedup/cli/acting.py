@@ -10,10 +10,11 @@ import base64
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ import click
 
 from dedup.cli.deciding import SELECTION_OPTIONS, put_plan, selection_of
 from dedup.cli.frame import JSON_OPTION, TROUBLE, Command, Globals, apply_options
-from dedup.cli.talk import Interrupted, Talk, put
+from dedup.cli.talk import Interrupted, Talk, put, stop_telling
 from dedup.errors import DedupError, UsageError
 from dedup.records import Act, Ending, Outcome, Plan, Selection
 from dedup.report.text import printable, size_words
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
     from dedup.pipeline.acting import Watch
 
 _DONE_WORDS = {Act.QUARANTINE: "moved to quarantine", Act.HARDLINK: "linked", Act.REFLINK: "sharing blocks"}
+
+
+def hint_at_unfinished(talk: Talk) -> None:
+    """Say on stderr that a crash left something half done; for every command that does not look after it itself."""
+    from dedup.journal import is_unfinished, state_folder
+
+    if is_unfinished(state_folder()):
+        talk.say("an earlier run was interrupted; `dedup recover` brings it to an end")
 
 
 @contextmanager
@@ -59,11 +68,13 @@ def _watching(given: Globals, stopping: Callable[[], bool]) -> Iterator[Watch]:
     """A `Watch` with progress that may lose its terminal without harm."""
     from dedup.pipeline.acting import Watch
 
-    with given.talk.progress() as progress:
+    with suppress(OSError, ValueError), given.talk.progress() as progress:
 
         def show(stage: str, done: int, total: int | None) -> None:
-            with suppress(OSError, ValueError):
+            try:
                 progress(stage, done, total)
+            except (OSError, ValueError):
+                stop_telling()
 
         yield Watch(show, stopping)
 
@@ -129,7 +140,7 @@ def apply(
             "say what to apply: a plan file, or --only RELATION, --group ID, --within FOLDER, or --all on purpose"
         )
     if not yes:
-        return _show_only(plan, as_json)
+        return _show_only(plan, _same_command(given, plan_file, asked, everything), as_json)
     if not as_json:
         given.talk.detail(f"{len(plan.operations):,} operations")
     return _act(
@@ -139,16 +150,31 @@ def apply(
     )
 
 
-def _show_only(plan: Plan, as_json: bool) -> int:
+def _show_only(plan: Plan, command: str, as_json: bool) -> int:
     put_plan(plan, {"simple": False, "as_json": as_json})
     if plan.operations and not as_json:
-        put("nothing done yet; the same command with --yes does it\n")
+        put(f"to do it: {command} --yes\n")
     return 0
+
+
+def _same_command(given: Globals, plan_file: str | None, asked: Mapping[str, Any], everything: bool) -> str:
+    """What was typed, as one may type it again."""
+    words = ["dedup", *(("--db", given.db) if given.db else ()), "apply"]
+    if plan_file is not None:
+        words.append(plan_file)
+    words += ["--all"] if everything else []
+    for name, option in (("only", "--only"), ("groups", "--group"), ("within", "--within")):
+        words += [word for value in asked[name] for word in (option, value)]
+    if plan_file is None and asked["action"] != Act.QUARANTINE.value:
+        words += ["--action", asked["action"]]
+    words += ["--accept-metadata-loss"] if asked["accept_metadata_loss"] else []
+    return shlex.join(words)
 
 
 def _tell_applied(plan: Plan, watch: Watch, as_json: bool) -> None:
     acts = {operation.id: operation.act for operation in plan.operations}
-    done = [outcome for outcome in watch.outcomes if outcome.ending is Ending.DONE]
+    done = [outcome for outcome in watch.outcomes if outcome.ending is Ending.DONE and not outcome.reason]
+    before = sum(outcome.ending is Ending.DONE for outcome in watch.outcomes) - len(done)
     refused = [outcome for outcome in watch.outcomes if outcome.ending is Ending.REFUSED]
     now = sum(outcome.freed_now_bytes for outcome in done)
     later = sum(outcome.freed_after_purge_bytes for outcome in done)
@@ -157,6 +183,8 @@ def _tell_applied(plan: Plan, watch: Watch, as_json: bool) -> None:
         return
     counts = {act: sum(acts[outcome.operation] is act for outcome in done) for act in Act}
     parts = [f"{count:,} {_DONE_WORDS[act]}" for act, count in counts.items() if count]
+    if before:
+        parts.append(f"{before:,} done before")
     if refused:
         only = f" ({_short(refused[0])})" if len(refused) == 1 else ""
         parts.append(f"{len(refused):,} refused{only}")
@@ -172,7 +200,7 @@ def _tell_applied(plan: Plan, watch: Watch, as_json: bool) -> None:
 
 
 def _short(outcome: Outcome) -> str:
-    return f"{outcome.path.rpartition('/')[2]}: {outcome.reason}"
+    return f"{outcome.path.rpartition('/')[2]} {outcome.reason}"
 
 
 def _refused_lines(refused: Sequence[Outcome]) -> list[str]:

@@ -93,8 +93,16 @@ def put(text: str) -> None:
 
 def _tell(words: str) -> None:
     """Write to stderr. If nobody reads it, a closed terminal for example, the work goes on."""
-    with suppress(OSError):
+    try:
         print("\n".join(printable(line) for line in words.split("\n")), file=sys.stderr, flush=True)
+    except OSError:
+        stop_telling()
+
+
+def stop_telling() -> None:
+    """Nobody reads stderr any more: what is still in its buffer must not fail once more at the end, with code 120."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 class Talk:

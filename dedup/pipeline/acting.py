@@ -17,7 +17,7 @@ from dedup.apply import Hooks
 from dedup.apply.purge import AGELESS, count_files, is_purgeable, purge_entries
 from dedup.apply.undo import unsafe_about
 from dedup.errors import Unsafe, UsageError
-from dedup.journal import DONE, Entry, Journal, Run, is_unfinished, state_folder
+from dedup.journal import DONE, PURGED, Entry, Journal, Run, is_unfinished, state_folder
 from dedup.pipeline.confirming import HeldConfirmer
 from dedup.records import Ending, Outcome, Plan
 from dedup.settings import Settings
@@ -110,6 +110,8 @@ def undo_run(number: int | None, watch: Watch) -> None:
         _recover_first(journal, watch)
         run = _chosen(journal, number)
         watch.run = run.number
+        if not run.in_state(DONE) and run.in_state(PURGED):
+            raise UsageError(f"run {run.number} was purged; its files are gone for good")
         watch.outcomes.extend(acts.undo_run(journal, run, watch.progress, watch.stopping))
 
 
@@ -253,5 +255,5 @@ def _chosen(journal: Journal, number: int | None) -> Run:
         return journal.runs[number]
     standing = [run for run in journal.runs.values() if run.in_state(DONE)]
     if not standing:
-        raise UsageError("there is nothing to take back")
+        raise UsageError("there is nothing to take back; `dedup undo --list` shows all runs")
     return max(standing, key=lambda run: run.number)
