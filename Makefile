@@ -10,7 +10,7 @@ override DIR    := $(value DIR)
 override PHOTOS := $(value PHOTOS)
 export DIR PHOTOS
 
-.PHONY: help run test fmt check bench machine
+.PHONY: help run test fmt check bench faults machine
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -37,6 +37,9 @@ check: fmt test  ## fmt and test: before each commit
 bench: given-PHOTOS $(VENV)/ready  ## PHOTOS=FOLDER  how fast, against the bare decode and other tools
 	@case "$$PHOTOS" in "~") PHOTOS="$$HOME" ;; "~/"*) PHOTOS="$$HOME/$${PHOTOS#??}" ;; esac; \
 	$(VENV)/bin/python -m bench "$$PHOTOS"
+
+faults: $(VENV)/ready-dev  ## as root: kills, errors, power cuts, edits while dedup acts; PARTS="..." for some of it
+	@$(VENV)/bin/python -m tests.safety $(PARTS)
 
 given-%:
 	@$(if $($*),,$(error say which folder holds the photos, for example: make $(MAKECMDGOALS) $*=~/Pictures))
