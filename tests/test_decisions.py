@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import dedup
 from dedup import pipeline
 from dedup.catalogue import Catalogue
 from dedup.errors import UnreadableInput, UsageError
 from dedup.pipeline.deciding import MOST_IGNORED
+from dedup.pipeline.matching import Confirmer, Wanted
 from dedup.records import Decision, Relation, Report, Verdict
 from dedup.settings import Settings
-from tests.pictures import cropped, jpeg, real_photo, scaled
+from tests.pictures import as_floats, as_image, cropped, jpeg, real_photo, scaled
 from tests.test_pipeline import names, plain
 
 A, B, C, X = (bytes([number]) * 32 for number in (1, 2, 3, 9))
@@ -179,6 +181,32 @@ def test_an_unchanged_library_is_grouped_anew_only_where_somebody_decided(librar
         group for group in before.groups if "chelsea" in group.keeper.file.path
     ]
     assert library.scan().summary.confirmed == 0
+
+
+def test_a_pair_that_was_parted_is_not_asked_for_again(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Wanted] = []
+
+    def confirm_wanted(_self: Confirmer, wanted: Iterable[Wanted]) -> int:
+        asked.extend(wanted)
+        return 0
+
+    monkeypatch.setattr(Confirmer, "confirm_wanted", confirm_wanted)
+    library.part("coffee.jpg", "coffee tiny.jpg")
+    assert asked == []
+
+
+def test_a_similar_pair_that_was_parted_is_not_shown_again(tmp_path: Path) -> None:
+    library = Library(tmp_path / "photos", tmp_path / "c.db")
+    library.folder.mkdir()
+    cup = real_photo("coffee", 500)
+    moved = 0.5 * as_floats(cup) + 0.5 * as_floats(cup.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    cup.save(library.folder / "1.png")
+    as_image(moved).save(library.folder / "2.png")
+    assert len(library.scan().similar) == 1
+    library.part("1.png", "2.png")
+    assert library.report.similar == ()
 
 
 def test_groups_are_the_same_whether_decided_before_or_after_the_scan(
@@ -404,10 +432,12 @@ def test_a_file_that_holds_no_decisions_is_refused(tmp_path: Path, text: str) ->
     ],
     ids=repr,
 )
+@pytest.mark.parametrize("without", [(), ("left",)])
 def test_one_decision_that_makes_no_sense_refuses_them_all(
-    library: Library, tmp_path: Path, change: dict[str, Any]
+    library: Library, tmp_path: Path, change: dict[str, Any], without: tuple[str, ...]
 ) -> None:
-    (tmp_path / "d.json").write_text(json.dumps({"schema": 1, "decisions": [GOOD, {**GOOD, **change}]}))
+    row = {key: value for key, value in GOOD.items() if key not in without} | change
+    (tmp_path / "d.json").write_text(json.dumps({"schema": 1, "decisions": [GOOD, row]}))
     with pytest.raises(UsageError, match="decision 2 makes no sense"):
         pipeline.read_decisions(str(tmp_path / "d.json"), library.settings)
     (tmp_path / "d.json").write_text(json.dumps({"schema": 1, "decisions": [GOOD, "x"]}))

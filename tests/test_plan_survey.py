@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dedup.pipeline import surveying
 from dedup.pipeline.scan import say_nothing
 from dedup.pipeline.surveying import Survey
 from dedup.records import Cause, Photo, PhotoFile, PlannedFile, Sight, xattrs_digest
@@ -100,6 +101,26 @@ def test_a_photo_replaced_by_a_copy_of_itself_is_still_the_same_photo(tmp_path: 
     assert (file.digest, file.inode) == (photo.digest, (tmp_path / "a.jpg").stat().st_ino)
 
 
+def test_a_photo_with_another_time_was_changed_even_if_its_bytes_are_the_same(tmp_path: Path) -> None:
+    photo = put(tmp_path / "a.jpg")
+    os.utime(tmp_path / "a.jpg", ns=(1, 1))
+    assert survey(tmp_path).look(photo).cause is Cause.CHANGED
+
+
+def test_a_file_that_is_written_while_it_is_looked_at_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = put(tmp_path / "a.jpg")
+    attributes = surveying._attributes
+
+    def write(path: bytes) -> dict[bytes, bytes]:
+        os.utime(path, ns=(photo.file.mtime_ns, photo.file.mtime_ns))
+        return attributes(path)
+
+    monkeypatch.setattr(surveying, "_attributes", write)
+    assert survey(tmp_path).look(photo).cause is Cause.CHANGED
+
+
 def test_a_photo_that_is_gone_was_changed(tmp_path: Path) -> None:
     photo = put(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").unlink()
@@ -111,6 +132,7 @@ def test_a_photo_that_became_a_link_or_a_pipe_was_changed(tmp_path: Path) -> Non
     os.rename(tmp_path / "a.jpg", tmp_path / "b.jpg")
     (tmp_path / "a.jpg").symlink_to(tmp_path / "b.jpg")
     assert survey(tmp_path).look(photo).cause is Cause.CHANGED
+    assert survey(tmp_path).read(photo.file.path).cause is Cause.CHANGED
     (tmp_path / "a.jpg").unlink()
     os.mkfifo(tmp_path / "a.jpg")
     assert survey(tmp_path).look(photo).cause is Cause.CHANGED

@@ -41,7 +41,6 @@ class Survey:
         self._progress = progress
         self.roots = _open_roots(roots)
         self.protected = tuple(sorted({os.fsencode(_plain(folder)) for folder in protected}))
-        self._protected_real = [os.path.realpath(folder) + b"/" for folder in self.protected]
         self._protected_inodes = {
             (status.st_dev, status.st_ino)
             for folder in self.protected
@@ -189,11 +188,10 @@ class Survey:
             below = os.path.relpath(path, self.roots[root].path)
             if real != os.path.normpath(os.path.join(os.path.realpath(self.roots[root].path), below)):
                 return _Folder({}, "a folder above it has become a link", False)
-        protected = any((real + b"/").startswith(folder) for folder in self._protected_real)
-        return _Folder(find_units(files), "", protected or self._is_below_protected(real))
+        return _Folder(find_units(files), "", self._is_below_protected(real))
 
     def _is_below_protected(self, real: bytes) -> bool:
-        """Whether this folder or one above it is a protected one under whatever name: a second mount, for example."""
+        """Whether this folder or one above it is a protected one, whatever its name: by a link, or a second mount."""
         while self._protected_inodes:
             status = _status(real)
             if status is None or (status.st_dev, status.st_ino) in self._protected_inodes:
