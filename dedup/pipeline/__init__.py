@@ -1,6 +1,7 @@
 """The recipe: wires stages, catalogue and engine together; one function per command.
 
-Promises: what is imported here is light; the heavy stages are imported when there is work for them.
+Promises: each module is imported when the first of its functions is asked for, and the heavy stages when there is
+work for them: a scan that finds nothing changed loads neither plans nor what carries them out.
 
     scan.py      `scan_library`            places.py      where things lie; is the program still the same
     looking.py   crawl against catalogue   reading.py     new files to fingerprints
@@ -14,32 +15,35 @@ Promises: what is imported here is light; the heavy stages are imported when the
 
 from __future__ import annotations
 
-from dedup.pipeline.acting import (
-    PurgeChoice,
-    Watch,
-    apply_plan,
-    has_unfinished,
-    list_runs,
-    purge_quarantine,
-    recover_runs,
-    survey_purge,
-    undo_run,
-)
-from dedup.pipeline.deciding import (
-    decide,
-    forget_decisions,
-    list_decisions,
-    load_plan,
-    make_plan,
-    part_photos,
-    save_plan,
-)
-from dedup.pipeline.decisions import decisions_to_json, read_decisions, write_decisions
-from dedup.pipeline.places import Progress, catalogue_path
-from dedup.pipeline.results import load_report
-from dedup.pipeline.scan import find_duplicates, scan_folders, scan_library
-from dedup.pipeline.showing import write_html
-from dedup.pipeline.tending import examine_installation, export_photos, library_stats
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dedup.pipeline.acting import (
+        PurgeChoice,
+        Watch,
+        apply_plan,
+        list_runs,
+        purge_quarantine,
+        recover_runs,
+        survey_purge,
+        undo_run,
+    )
+    from dedup.pipeline.deciding import (
+        decide,
+        forget_decisions,
+        list_decisions,
+        load_plan,
+        make_plan,
+        part_photos,
+        save_plan,
+    )
+    from dedup.pipeline.decisions import decisions_to_json, read_decisions, write_decisions
+    from dedup.pipeline.places import Progress, catalogue_path, has_unfinished
+    from dedup.pipeline.results import load_report
+    from dedup.pipeline.scan import find_duplicates, scan_folders, scan_library
+    from dedup.pipeline.showing import write_html
+    from dedup.pipeline.tending import examine_installation, export_photos, library_stats
 
 __all__ = [
     "Progress",
@@ -72,3 +76,60 @@ __all__ = [
     "write_decisions",
     "write_html",
 ]
+
+_HOMES = {
+    "dedup.pipeline.acting": (
+        "PurgeChoice",
+        "Watch",
+        "apply_plan",
+        "list_runs",
+        "purge_quarantine",
+        "recover_runs",
+        "survey_purge",
+        "undo_run",
+    ),
+    "dedup.pipeline.deciding": (
+        "decide",
+        "forget_decisions",
+        "list_decisions",
+        "load_plan",
+        "make_plan",
+        "part_photos",
+        "save_plan",
+    ),
+    "dedup.pipeline.decisions": (
+        "decisions_to_json",
+        "read_decisions",
+        "write_decisions",
+    ),
+    "dedup.pipeline.places": (
+        "Progress",
+        "catalogue_path",
+        "has_unfinished",
+    ),
+    "dedup.pipeline.results": ("load_report",),
+    "dedup.pipeline.scan": (
+        "find_duplicates",
+        "scan_folders",
+        "scan_library",
+    ),
+    "dedup.pipeline.showing": ("write_html",),
+    "dedup.pipeline.tending": (
+        "examine_installation",
+        "export_photos",
+        "library_stats",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = next((module for module, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

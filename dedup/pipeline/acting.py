@@ -17,7 +17,7 @@ from dedup.apply import Hooks
 from dedup.apply.purge import AGELESS, count_files, is_purgeable, purge_entries
 from dedup.apply.undo import unsafe_about
 from dedup.errors import Unsafe, UsageError
-from dedup.journal import DONE, PURGED, Entry, Journal, Run, is_unfinished, state_folder
+from dedup.journal import DONE, PURGED, Entry, Journal, Run, state_folder
 from dedup.pipeline.confirming import HeldConfirmer
 from dedup.records import Ending, Outcome, Plan
 from dedup.settings import Settings
@@ -66,11 +66,6 @@ def _told() -> Iterator[None]:
             f"{where}the system refused what was needed ({error.strerror or error}); nothing further was changed. "
             "Look at the disk, then run `dedup recover`"
         ) from error
-
-
-def has_unfinished() -> bool:
-    """Whether a crash left something for `recover`; reads one line."""
-    return is_unfinished(state_folder())
 
 
 def apply_plan(plan: Plan, settings: Settings, watch: Watch) -> None:

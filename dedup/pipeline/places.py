@@ -27,6 +27,13 @@ def catalogue_path(settings: Settings) -> str:
     return os.path.join(platformdirs.user_data_dir("dedup", appauthor=False), "catalogue.db")
 
 
+def has_unfinished() -> bool:
+    """Whether a crash left something for `recover`; reads one line."""
+    from dedup.journal import is_unfinished, state_folder
+
+    return is_unfinished(state_folder())
+
+
 def absolute_folder(folder: str) -> str:
     """A folder as the crawl names it; `abspath` would drop `a/..` as text, which is another folder if `a` is a link."""
     folder = os.path.expanduser(folder)
