@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.safety import company, cuts, edits, errors, grounds, kills, proofs, states, tracer, ways
+from tests.safety import company, cuts, edits, errors, grounds, kills, later, proofs, states, tracer, ways
 from tests.safety.field import HARDLINK, Field, Setback, Tally
 from tests.safety.grounds import Btrfs, Ext4, Fuse, Ground, Tmpfs, Xfs, mount, unmount
 from tests.safety.program import Program
@@ -208,6 +208,12 @@ def elsewhere(c: Campaign) -> Iterator[Tally]:
                     )
 
 
+def between(c: Campaign) -> Iterator[Tally]:
+    for run in (later.trouble_in_between, later.purge_after_a_later_run, later.turn_the_clock):
+        with ExitStack() as stack:
+            yield run(c.ground(Ext4, stack), c.program)
+
+
 def strace(c: Campaign) -> Iterator[Tally]:
     for kind in BOTH:
         with ExitStack() as stack:
@@ -235,6 +241,7 @@ PARTS: dict[str, tuple[Part, str]] = {
     "catalogue": (catalogue, "the catalogue damaged"),
     "disk": (disk, "full disks, read-only and immutable files, strangers, too many links, bind mounts"),
     "elsewhere": (elsewhere, "kills, errors and edits on bindfs (no exchange), xfs and btrfs (reflinks)"),
+    "between": (between, "edits, losses, other runs and wrong clocks between an apply and its undo or purge"),
     "strace": (strace, "strace sees no change by who only looks; cold runs killed by strace"),
     "again": (again, "a second scan, plan and apply find nothing to do"),
 }

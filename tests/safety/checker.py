@@ -94,7 +94,11 @@ class Planned:
     act: Literal["quarantine", "hardlink", "reflink"] = "quarantine"
     along: tuple[bytes, ...] = ()
     """Partners that go with it: sidecars, the other half of RAW+JPEG."""
-    same_bytes: bool = True
+    relation: str = "same-bytes"
+
+    @property
+    def same_bytes(self) -> bool:
+        return self.relation == "same-bytes"
 
 
 @dataclass(slots=True)

@@ -37,7 +37,7 @@ class Scene:
         return path + b".aside"
 
 
-def _rewrite(path: bytes, content: bytes) -> set[bytes]:
+def rewrite(path: bytes, content: bytes) -> set[bytes]:
     """In place, with size and time put back: the edit that no look at a name can see."""
     found = os.stat(path, follow_symlinks=False)
     with _opened(path) as stream:
@@ -62,11 +62,11 @@ def _siblings(folder: bytes) -> list[bytes]:
 
 
 def edit_dup(scene: Scene) -> set[bytes]:
-    return _rewrite(scene.one.dup, scene.new_bytes)
+    return rewrite(scene.one.dup, scene.new_bytes)
 
 
 def edit_keep(scene: Scene) -> set[bytes]:
-    return _rewrite(scene.one.keep, scene.new_bytes)
+    return rewrite(scene.one.keep, scene.new_bytes)
 
 
 def append_to_dup(scene: Scene) -> set[bytes]:

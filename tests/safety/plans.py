@@ -60,7 +60,7 @@ def read_planned(plan: Path) -> tuple[Planned, ...]:
             keep=place(row["keep"]),
             act=row["act"],
             along=tuple(place(one["file"]) for one in row["companions"]),
-            same_bytes=row["relation"] == "same-bytes",
+            relation=row["relation"],
         )
         for row in body
         if "left_out" not in row
