@@ -39,6 +39,7 @@ def peak_bytes() -> int:
 def main() -> None:
     begun, jobs, html, root = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     from dedup import pipeline
+    from dedup.report import to_json
     from dedup.settings import Settings
 
     stages: dict[str, dict[str, Any]] = {}
@@ -61,6 +62,8 @@ def main() -> None:
         summary = pipeline.scan_folders([root], settings, progress).summary
     else:
         report = pipeline.scan_library([root], settings, progress)
+        Path(html).with_suffix(".json").write_text(json.dumps(to_json(report)))
+        mark("report")
         pipeline.write_html(report, settings, html, progress)
         summary = report.summary
     mark("end")
