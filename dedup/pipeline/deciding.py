@@ -7,6 +7,7 @@ can be gone on from; else by the next scan, and plans heed them meanwhile.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -16,7 +17,7 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from itertools import combinations
-from typing import Any
+from typing import Any, BinaryIO
 
 from dedup import __version__
 from dedup.catalogue import Catalogue
@@ -140,16 +141,26 @@ def save_plan(plan: Plan, path: str) -> None:
 
 
 def _check_replaceable(path: str) -> None:
-    descriptor = _open_quietly(path)
-    with open(descriptor, "rb") as file:
-        head = file.read(64) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b"\0"
+    try:
+        with _open_file(path) as file:
+            head = file.read(64)
+    except _NoFile:
+        head = b"\0"
     if head and not is_plan(head):
         raise UsageError(f"{path}: this is no plan, and is not replaced by one; give another name")
 
 
-def _open_quietly(path: str) -> int:
-    """Open for reading without waiting, should it be a pipe."""
-    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+class _NoFile(OSError):
+    """A folder, a pipe or a device stands where a file should."""
+
+
+def _open_file(path: str) -> BinaryIO:
+    """Open for reading, without waiting should it be a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _NoFile(errno.EINVAL, "this is no file")
+    return open(descriptor, "rb")
 
 
 def load_plan(path: str) -> Plan:
@@ -163,16 +174,12 @@ def load_plan(path: str) -> Plan:
         If anything about it is not as it should be.
     """
     try:
-        descriptor = _open_quietly(path)
-    except OSError as error:
-        raise UsageError(f"{path}: this plan cannot be read ({error.strerror})") from error
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UsageError(f"{path}: this is no file; name a plan that dedup plan -o wrote")
-        try:
+        with _open_file(path) as file:
             return read_plan(file, path)
-        except OSError as error:
-            raise UsageError(f"{path}: this plan cannot be read ({error.strerror})") from error
+    except OSError as error:
+        raise UsageError(
+            f"{path}: this plan cannot be read ({error.strerror}); name a file that dedup plan -o wrote"
+        ) from error
 
 
 # ---- decisions -----------------------------------------------------------------------------------------------------
@@ -256,10 +263,7 @@ def part_photos(
 def _digest(path: str) -> bytes:
     digest = hashlib.sha256()
     try:
-        descriptor = _open_quietly(path)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise UnreadableInput(f"{path}: this is no file; name a photo")
+        with _open_file(path) as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
     except OSError as error:
