@@ -85,7 +85,7 @@ class _Run:
         self.places = places
         self.hooks = hooks
         self.digest = digest_of(plan)
-        self.holder = Holder(places, hooks.stopping)
+        self.holder = Holder(places)
         self.steps = Steps(plan, places, self.holder, hooks)
         self.number = 0
         self.waiting: list[_Ended] = []

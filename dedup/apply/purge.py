@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 
-from dedup.apply.files import Holder
+from dedup.apply.files import Reader
 from dedup.apply.moves import identity_of
 from dedup.apply.places import Folder, Places, Spot, Unreachable
 from dedup.apply.standing import Standing, gone_from_quarantine, stand
@@ -21,6 +21,8 @@ from dedup.records import Ending, PlannedFile, Relation
 
 AGELESS = frozenset((Relation.SAME_PICTURE, Relation.EDITED))
 """Relations that no number of days makes safe: these pixels are nowhere else. They go if their run is named."""
+
+_PATIENT = Reader(lambda: False)
 
 
 def is_purgeable(entry: Entry) -> bool:
@@ -89,7 +91,7 @@ def _purge_one(journal: Journal, places: Places, run: Run, entry: Entry) -> Back
     try:
         standings = stand(places, entry)
         with ExitStack() as held:
-            going = [_look_at(places, one, held) for one in standings if one.move.quarantine]
+            going = [_look_at(one, held) for one in standings if one.move.quarantine]
             for file in (entry.keep, *(twin for twin in entry.twins if twin is not None)):
                 _look_at_kept(places, run, file)
             journal.append({"kind": "purge", "run": entry.run, "op": entry.id})
@@ -113,13 +115,13 @@ def _purge_one(journal: Journal, places: Places, run: Run, entry: Entry) -> Back
     return back
 
 
-def _look_at(places: Places, one: Standing, held: ExitStack) -> tuple[Spot, int]:
+def _look_at(one: Standing, held: ExitStack) -> tuple[Spot, int]:
     """Open a file in quarantine and check that it is what was moved there."""
     if one.place is None or one.at_place is None:
         raise Stays(f"it is not in quarantine any more ({one.place_path})")
     fd = one.place.open()
     held.callback(os.close, fd)
-    if _digest(places, fd, one.move.file) != one.move.file.digest:
+    if _PATIENT.digest(fd, one.move.file.size_bytes) != one.move.file.digest:
         raise Stays(
             f"somebody wrote to it after it was moved; it stays in {one.place_path}",
             "look at it; dedup undo brings it back",
@@ -139,11 +141,7 @@ def _look_at_kept(places: Places, run: Run, file: PlannedFile) -> None:
             f"the photo that was kept for it, {path}, cannot be read ({error.strerror})", remedy
         ) from error
     try:
-        if _digest(places, fd, file) != file.digest:
+        if _PATIENT.digest(fd, file.size_bytes) != file.digest:
             raise Stays(f"the photo that was kept for it, {path}, has changed", remedy)
     finally:
         os.close(fd)
-
-
-def _digest(places: Places, fd: int, file: PlannedFile) -> bytes:
-    return Holder(places, lambda: False).digest(fd, file.size_bytes)

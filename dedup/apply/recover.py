@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from dedup.apply.files import Holder
+from dedup.apply.files import Reader
 from dedup.apply.moves import Stranded, drop_link, exchange_back, identity_of, put_back
 from dedup.apply.places import Folder, Places, Unreachable, put_times_back
 from dedup.apply.standing import Standing, gone_from_quarantine, is_file, left_of, stand
@@ -146,7 +146,7 @@ def _end_link(places: Places, entry: Entry, one: Standing) -> bool:
         return False
     if not is_file(places, one.at_name, entry.keep):
         raise _undecided(one)
-    if _holds_planned_bytes(places, one):
+    if _holds_planned_bytes(one):
         return True
     # Somebody wrote to it in the moment of the crash: that belongs in the library.
     try:
@@ -163,11 +163,11 @@ def _end_link(places: Places, entry: Entry, one: Standing) -> bool:
     return False
 
 
-def _holds_planned_bytes(places: Places, one: Standing) -> bool:
+def _holds_planned_bytes(one: Standing) -> bool:
     assert one.place is not None
     fd = one.place.open()
     try:
-        return Holder(places, lambda: False).digest(fd, one.move.file.size_bytes) == one.move.file.digest
+        return Reader(lambda: False).digest(fd, one.move.file.size_bytes) == one.move.file.digest
     finally:
         os.close(fd)
 

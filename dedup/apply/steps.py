@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from dedup.apply import syscalls
-from dedup.apply.files import AGAIN, Held, Holder, Refused
+from dedup.apply.files import AGAIN, Held, Holder, Reader, Refused
 from dedup.apply.moves import Stranded, drop_link, exchange_back, give_back, identity_of, put_away
 from dedup.apply.places import Places, Spot
 from dedup.errors import Unsafe
@@ -67,6 +67,9 @@ class Steps:
         self.places = places
         self.holder = holder
         self.hooks = hooks
+        self.reader = Reader(hooks.stopping)
+        self.patient = Reader(lambda: False)
+        """For after the act: from then on a wish to stop has to wait."""
 
     # --- look and read --------------------------------------------------------------------------------------------
 
@@ -133,15 +136,15 @@ class Steps:
         """Read all of it: bytes against bytes, or digests and then the pictures."""
         op, dup, keep = checked.op, checked.dup, checked.keep
         if op.relation is Relation.SAME_BYTES:
-            self.holder.read_same(dup, keep)
+            self.reader.check_same(dup, keep)
         else:
-            self.holder.read_planned(keep)
-            self.holder.read_planned(dup)
+            self.reader.check_planned(keep)
+            self.reader.check_planned(dup)
             why = self.hooks.confirm(dup.fd, keep.fd, op)
             if why:
                 raise Refused(why, AGAIN)
         for one in (*checked.others, *checked.twins):
-            self.holder.read_planned(one)
+            self.reader.check_planned(one)
 
     # --- act ------------------------------------------------------------------------------------------------------
 
@@ -153,7 +156,8 @@ class Steps:
                 self._look_once_more(one, place)
                 put_away(one.spot, place)
                 moved.append((place, one.spot))
-                self._look_at_what_came_out(one, place)
+                same = checked.op.relation is Relation.SAME_BYTES and one is checked.dup
+                self._look_at_what_came_out(one, place, checked.keep if same else None)
             self._look_for_keepers(checked)
         except (Refused, OSError):
             _all_back(moved)
@@ -175,7 +179,7 @@ class Steps:
                 raise keep.refuse("was replaced while this ran")
             self._look_once_more(dup, None)
             syscalls.exchange(place.at, dup.spot.at)
-            self._look_at_what_came_out(dup, place, keep)
+            self._look_at_what_came_out(dup, place, keep, by_link=True)
             if identity_of(dup.spot.look()) != keep.identity:
                 raise dup.refuse("was replaced while this ran")
             self._look_for_keepers(checked)
@@ -189,7 +193,7 @@ class Steps:
         self._look_once_more(dup, place)
         put_away(dup.spot, place)
         try:
-            self._look_at_what_came_out(dup, place, keep)
+            self._look_at_what_came_out(dup, place, keep, by_link=True)
             self._look_for_keepers(checked)
             syscalls.link_open_file(keep.fd, keep.spot.at, dup.spot.at)
             if identity_of(dup.spot.look()) != keep.identity:
@@ -218,8 +222,7 @@ class Steps:
             if status == syscalls.RANGE_DIFFERS or shared <= 0:
                 raise dup.refuse("does not hold the same bytes any more")
             at += shared
-        if self._digest(dup) != dup.planned.digest:
-            raise dup.refuse("changed while this ran")
+        self.patient.check_planned(dup)
 
     # --- looking --------------------------------------------------------------------------------------------------
 
@@ -231,26 +234,25 @@ class Steps:
         if place is not None and place.look() is not None:
             raise Refused(f"there is a file at {os.fsdecode(place.path)} already", "look there first")
 
-    def _look_at_what_came_out(self, one: Held, place: Spot, keep: Held | None = None) -> None:
-        """What lies in quarantine is the file that was read, to the last byte, and nobody is writing to it.
-
-        A keeper whose time of change our link has moved is read again as well.
-        """
+    def _look_at_what_came_out(
+        self, one: Held, place: Spot, keep: Held | None = None, *, by_link: bool = False
+    ) -> None:
+        """What lies in quarantine is the file that was read, to the last byte, and nobody is writing to it."""
         found, planned = place.look(), one.planned
         if found is None or identity_of(found) != one.identity:
             raise one.refuse("was replaced while this ran")
         if (found.st_size, found.st_mtime_ns) != (planned.size_bytes, planned.mtime_ns):
             raise one.refuse("changed while this ran")
         lease = syscalls.Lease(one.fd)
-        same = not lease.writer and self._digest(one) == planned.digest
-        if not lease.release() or not same:
+        if lease.writer:
+            raise one.refuse("is being written to by another program", "close that program, then try again")
+        if keep is not None:
+            # For a link, which moved the keeper's time of change, the keeper is hashed again as well.
+            self.patient.check_same(one, keep, hashed=by_link)
+        else:
+            self.patient.check_planned(one)
+        if not lease.release():
             raise one.refuse("changed while this ran")
-        if keep is not None and self._digest(keep) != planned.digest:
-            raise keep.refuse("changed while this ran")
-
-    def _digest(self, one: Held) -> bytes:
-        """Read again after the act: from here on a wish to stop has to wait."""
-        return Holder(self.places, lambda: False).digest(one.fd, one.planned.size_bytes)
 
     def _look_for_keepers(self, checked: Checked) -> None:
         """What stays is still there by name, the very files that were read.
