@@ -10,13 +10,16 @@ The way of a photo, each arrow a record of `records`:
 
     roots -> crawl -> PhotoFile -> decode, fingerprint -> Photo -> index -> CandidatePair -> confirm -> Match
           -> cluster, keeper -> DuplicateGroup -> report
+    DuplicateGroup, Decision -> plan -> Operation -> apply -> journal, disk -> Outcome
 
-    records.py      what travels between the stages          errors.py       every way to give up, with exit codes
+    records/        what travels between the stages          errors.py       every way to give up, with exit codes
     settings.py     every number that decides                engine/         where work runs: `Engine.map`
     crawl.py        folders to files                         decode/         files to upright, colour-managed pixels
     fingerprint.py  pixels to hashes and colours             index/          photos to candidate pairs
     confirm/        candidate pairs to measured matches      cluster/        matches to groups around a keeper
-    keeper.py       which photo to keep, and why             report/         groups to text, JSON, CSV and HTML
+    keeper/         which photo to keep, and why             report/         groups to text, JSON, CSV and HTML
+    plan/           groups, decisions to operations          apply/          operations to the disk, and back
+    journal.py      what was intended, and what came of it
     catalogue/      one SQLite file that remembers it all    pipeline/       wires the stages; one function per command
     cli/            words to settings, results to words
 

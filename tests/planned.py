@@ -61,6 +61,7 @@ class Shelf:
     def __init__(self, *photos: Photo) -> None:
         self.files: dict[str, Sight] = {photo.file.path: Sight(file_of(photo)) for photo in photos}
         self.units: dict[str, tuple[str, ...]] = {}
+        self.shared: set[tuple[str, str]] = set()
 
     def change(self, path: str, **changes: Any) -> None:
         """Fields of the file, or of the sight of it."""
@@ -102,6 +103,9 @@ class Shelf:
 
     def is_sidecar(self, path: str) -> bool:
         return path.endswith((".xmp", ".aae"))
+
+    def share_blocks(self, one: Photo, other: Photo) -> bool:
+        return (one.file.path, other.file.path) in self.shared
 
 
 def file_of(photo: Photo) -> PlannedFile:

@@ -471,6 +471,15 @@ def test_blocks_of_a_file_with_two_names_are_shared_once() -> None:
     assert made.operations[0].frees_bytes == 1_000_000
 
 
+def test_what_shares_its_blocks_already_is_not_planned_again() -> None:
+    disk = Shelf(keeper(), twin())
+    disk.shared.add((D, K))
+    assert Planning([group(keeper(), twin())], Selection(act=Act.REFLINK), disk=disk).stays == {
+        D: Cause.LINKED
+    }
+    assert Planning([group(keeper(), twin())], LINKING, disk=disk).gone == {D: K}
+
+
 def test_bytes_come_back_with_the_last_name_of_a_file() -> None:
     first, second = twin(inode=9, link_count=2), twin(3, E, inode=9, link_count=2)
     made = Planning([group(keeper(), first, second)])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from dedup.pipeline import surveying
+from dedup.pipeline.extents import share_blocks
 from dedup.pipeline.scan import say_nothing
 from dedup.pipeline.surveying import Survey
 from dedup.records import Cause, Photo, PhotoFile, PlannedFile, Sight, xattrs_digest
@@ -312,3 +314,44 @@ def test_a_unit_is_what_lies_there_now_with_all_that_follows(tmp_path: Path) -> 
 def test_a_sidecar_is_read_for_its_digest(tmp_path: Path) -> None:
     put(tmp_path / "x.xmp", b"stars")
     assert found(survey(tmp_path).read(str(tmp_path / "x.xmp"))).digest == hashlib.sha256(b"stars").digest()
+
+
+# ---- blocks --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sharing_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system on which files can share blocks."""
+    if os.geteuid() != 0 or shutil.which("mkfs.btrfs") is None:
+        pytest.skip("needs root and mkfs.btrfs")
+    image, point = tmp_path / "disk.img", tmp_path / "disk"
+    with image.open("wb") as file:
+        file.truncate(200 << 20)
+    point.mkdir()
+    subprocess.run(["mkfs.btrfs", "-q", image], check=True, capture_output=True)
+    if subprocess.run(["mount", "-o", "loop", image, point], check=False, capture_output=True).returncode:
+        pytest.skip("no loop mounts here")
+    yield point
+    subprocess.run(["umount", point], check=True)
+
+
+def test_files_that_share_their_blocks_are_told_from_copies(sharing_disk: Path) -> None:
+    content = os.urandom(300_000)
+    one, copy, other = (sharing_disk / name for name in ("one", "copy", "other"))
+    one.write_bytes(content)
+    other.write_bytes(content)
+    subprocess.run(["cp", "--reflink=always", one, copy], check=True)
+    os.sync()
+    assert share_blocks(str(one), str(copy))
+    assert not share_blocks(str(one), str(other))
+    with copy.open("r+b") as file:
+        file.write(b"!")
+    os.sync()
+    assert not share_blocks(str(one), str(copy))
+
+
+def test_files_of_which_nothing_is_told_share_nothing(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"")
+    assert not share_blocks(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert not share_blocks(str(tmp_path / "a"), str(tmp_path / "nowhere"))

@@ -9,8 +9,9 @@ work for them: a scan that finds nothing changed loads neither plans nor what ca
     work.py      these four in order       components.py  cutting a graph into parts
     results.py   what the last scan found  showing.py    the HTML report with its pictures
     acting.py    apply, undo, recover, purge   confirming.py  confirmation on open files
-    deciding.py  plans and decisions       surveying.py  files looked at for a plan
-    tending.py   stats, doctor and export  decisions.py  decisions as a JSON file
+    deciding.py  plans and decisions       decisions.py  decisions as a JSON file
+    surveying.py files looked at for it    extents.py    whether two files share their blocks
+    tending.py   stats, doctor and export
 """
 
 from __future__ import annotations

@@ -15,9 +15,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from dedup.keeper import SIDECAR_EXTENSIONS, find_units
+from dedup.pipeline.extents import share_blocks
 from dedup.pipeline.places import Progress
 from dedup.plan.checks import relative_fault
-from dedup.records import Cause, Photo, PhotoFile, PlannedFile, PlanRoot, Sight, xattrs_digest
+from dedup.records import (
+    UNTOLD,
+    Cause,
+    Photo,
+    PhotoFile,
+    PlannedFile,
+    PlanRoot,
+    Sight,
+    xattrs_digest,
+)
 
 _NOTES = {
     b"user.xdg.tags": "tags",
@@ -84,6 +94,10 @@ class Survey:
     def is_sidecar(self, path: str) -> bool:
         """Whether it only says something about a picture, rather than being one."""
         return os.path.splitext(path)[1].casefold() in SIDECAR_EXTENSIONS
+
+    def share_blocks(self, one: Photo, other: Photo) -> bool:
+        """Whether the two lie in the same blocks already."""
+        return share_blocks(one.file.path, other.file.path)
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -278,7 +292,11 @@ def _attributes(path: bytes) -> dict[bytes, bytes]:
         if error.errno in (errno.ENOTSUP, errno.ENOSYS):
             return {}
         raise
-    return {os.fsencode(name): os.getxattr(path, name, follow_symlinks=False) for name in names}
+    return {
+        os.fsencode(name): os.getxattr(path, name, follow_symlinks=False)
+        for name in names
+        if not os.fsencode(name).startswith(UNTOLD)
+    }
 
 
 def _digest(path: bytes) -> bytes:

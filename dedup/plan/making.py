@@ -52,6 +52,9 @@ class Disk(Protocol):
     def is_sidecar(self, path: str) -> bool:
         """Whether it only says something about a picture, rather than being one."""
 
+    def share_blocks(self, one: Photo, other: Photo) -> bool:
+        """Whether the two lie in the same blocks already."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
@@ -250,6 +253,8 @@ class _Maker:
             raise _Stays(Cause.PROTECTED, "it lies in a protected folder")
         if (ours.device, ours.inode) == (theirs.device, theirs.inode):
             raise _Stays(Cause.LINKED, "it is the same file as the one that is kept, under another name")
+        if self.selection.act is Act.REFLINK and self.disk.share_blocks(pair.dup, pair.keep):
+            raise _Stays(Cause.LINKED, "it shares its blocks with the kept photo already")
         if (pair.match.relation is Relation.SAME_BYTES) != (
             (ours.digest, ours.size_bytes) == (theirs.digest, theirs.size_bytes)
         ):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from dedup.records.acting import (
+    UNTOLD,
     Act,
     Cause,
     Companion,
@@ -60,6 +61,7 @@ Plain = dict[str, Any]
 """A JSON object."""
 
 __all__ = [
+    "UNTOLD",
     "Act",
     "AlsoLike",
     "CandidatePair",

@@ -242,15 +242,14 @@ class Outcome:
     freed_after_purge_bytes: int = 0
 
 
-def xattrs_digest(attributes: Mapping[bytes, bytes]) -> bytes:
-    """sha256 over extended attributes (ACLs are among them), by name; empty if there are none.
+UNTOLD = (b"security.", b"trusted.")
+"""Extended attributes that are left aside: who reads them, and which label a policy puts there, differs between two
+runs over a file that nobody touched."""
 
-    Names that begin with `security.` or `trusted.` are left aside: who reads them, and which label a policy puts
-    there, differs between two runs over a file that nobody touched.
-    """
-    told = {
-        name: value for name, value in attributes.items() if not name.startswith((b"security.", b"trusted."))
-    }
+
+def xattrs_digest(attributes: Mapping[bytes, bytes]) -> bytes:
+    """sha256 over extended attributes (ACLs are among them), by name, without `UNTOLD`; empty if there are none."""
+    told = {name: value for name, value in attributes.items() if not name.startswith(UNTOLD)}
     if not told:
         return b""
     digest = hashlib.sha256()
