@@ -46,8 +46,8 @@ def next_line(tally: Tally, html: str, db_flag: str) -> str:
     if not tally.groups:
         return f"next: {command} report --similar" if tally.similar else ""
     if html:
-        return f"next: open {shlex.quote(html)} in a browser   |   {command} report"
-    return f"next: {command} report --html duplicates.html   |   {command} report"
+        return f"next: open {shlex.quote(html)} in a browser   |   {command} plan"
+    return f"next: {command} report --html duplicates.html   |   {command} report   |   {command} plan"
 
 
 def skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
