@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -308,6 +309,20 @@ def test_a_plan_makes_groups_anew_that_do_not_follow_the_decisions(
     gone = {os.fsdecode(planned.path_of(operation.dup)) for operation in planned.operations}
     assert library.path("coffee.jpg") in gone
     assert library.path("coffee small.jpg") not in gone
+
+
+def test_a_plan_goes_by_the_old_groups_while_another_run_holds_the_catalogue(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dedup.pipeline.deciding.program_stamp", lambda: "another program")
+    pipeline.decide([said(Verdict.KEEP, library.digest("coffee small.jpg"))], library.settings)
+    monkeypatch.undo()
+    with Path(library.settings.db + ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        planned = pipeline.make_plan(settings=library.settings)
+    gone = {os.fsdecode(planned.path_of(operation.dup)) for operation in planned.operations}
+    assert not {library.path("coffee.jpg"), library.path("coffee small.jpg")} & gone
+    assert library.path("coffee tiny.jpg") in gone
 
 
 def test_decisions_may_come_before_the_first_scan_and_outlive_the_photos(drawn: Path, tmp_path: Path) -> None:

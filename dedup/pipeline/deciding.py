@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from dedup import __version__
 from dedup.catalogue import Catalogue
-from dedup.errors import UnreadableInput, UsageError
+from dedup.errors import Busy, UnreadableInput, UsageError
 from dedup.pipeline.places import Progress, absolute_folder, catalogue_path, program_stamp
 from dedup.pipeline.results import EVERYTHING, LAST_ROOTS, read_report
 from dedup.pipeline.scan import say_nothing
@@ -279,7 +279,8 @@ def _settle(settings: Settings, progress: Progress) -> None:
     with Catalogue.open(catalogue_path(settings), write=False) as catalogue:
         if not catalogue.unsettled_contents():
             return
-    with Catalogue.open(catalogue_path(settings), write=True) as catalogue:
+    # While another run holds the catalogue the groups stay as they are; a plan heeds the decisions all the same.
+    with suppress(Busy), Catalogue.open(catalogue_path(settings), write=True) as catalogue:
         _regroup(catalogue, settings, progress)
 
 
