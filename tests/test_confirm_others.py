@@ -105,6 +105,40 @@ def test_the_same_form_filled_in_otherwise_is_neither_safe_nor_edited(shelf: She
     assert relation(shelf.ask(form(1), form(2))) in NOT_A_COPY
 
 
+def letter(seed: int) -> Image.Image:
+    """A letter with a head and a foot of its own kind, and one paragraph that differs: a compact place."""
+    page = text_page(size=(520, 700))
+    draw = ImageDraw.Draw(page)
+    random = np.random.default_rng(seed)
+    draw.rectangle((150, 250, 400, 430), fill="white")
+    for y in range(255, 420, 22):
+        words = "".join(chr(int(letter)) for letter in random.integers(97, 123, 24))
+        draw.text((155, y), words, fill=(30, 30, 30), font=font(16))
+    return page
+
+
+def test_another_paragraph_in_the_same_letter_is_no_retouch(shelf: Shelf) -> None:
+    assert relation(shelf.ask(letter(1), jpeg(letter(2), 80))) in NOT_A_COPY
+
+
+def chat(seed: int) -> Image.Image:
+    """The same screen, two messages of which are others."""
+    random = np.random.default_rng(seed)
+    screen = Image.new("RGB", (420, 720), (230, 222, 210))
+    draw = ImageDraw.Draw(screen)
+    for row, y in enumerate(range(40, 680, 80)):
+        own = row in (3, 6)
+        draw.rounded_rectangle((20, y, 300, y + 58), 8, fill=(255, 255, 255) if row % 2 else (215, 250, 200))
+        letters = np.random.default_rng(row) if not own else random
+        text = "".join(chr(int(letter)) for letter in letters.integers(97, 123, 20))
+        draw.text((30, y + 12), text, fill=(20, 20, 20), font=font(22 if own else 15))
+    return screen
+
+
+def test_other_messages_on_the_same_screen_are_no_retouch(shelf: Shelf) -> None:
+    assert relation(shelf.ask(chat(101), jpeg(chat(102), 80))) in NOT_A_COPY
+
+
 # --- little structure -------------------------------------------------------------------------------------------------
 
 NIGHTS = {"dark": (9.0, 3.5), "darker": (5.0, 2.5), "grey": (40.0, 6.0)}

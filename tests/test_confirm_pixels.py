@@ -49,13 +49,13 @@ def plain_rms(a: Pixels, b: Pixels) -> float:
 
 
 def plain_worst_tile(gap: Floats, side: int) -> float:
-    """Largest Euclidean length of the mean of a whole tile of (height, width, 3)."""
+    """Largest Euclidean length of the mean of a tile of (height, width, 3); the last ones lie flush with the edge."""
     height, width = gap.shape[:2]
     down, across = min(side, height), min(side, width)
     return max(
         float(np.linalg.norm(gap[y : y + down, x : x + across].mean(axis=(0, 1))))
-        for y in range(0, height - down + 1, side)
-        for x in range(0, width - across + 1, side)
+        for y in {*range(0, height - down + 1, side), height - down}
+        for x in {*range(0, width - across + 1, side), width - across}
     )
 
 
@@ -264,3 +264,17 @@ def test_grain_is_the_same_from_both_sides_and_whole_for_itself() -> None:
 def test_a_solid_colour_has_no_grain() -> None:
     solid = np.full((40, 50, 3), 90, np.uint8)
     assert measure_grain(solid, as_pixels(real_photo("chelsea", 50).resize((50, 40)))) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("side", ["bottom", "right"])
+def test_what_is_stamped_along_an_edge_is_seen(side: str) -> None:
+    """The rows and columns that are left where tiles do not come out even."""
+    plain = np.full((223, 319, 3), 190, np.uint8)
+    stamped = plain.copy()
+    if side == "bottom":
+        stamped[211:221, 200:300] = (255, 150, 30)
+    else:
+        stamped[100:200, 307:317] = (255, 150, 30)
+    found = measure_difference(plain, stamped)
+    assert found.colour_shift_levels > 60
+    assert found.worst_tile_levels > 120

@@ -153,6 +153,7 @@ ALIKE = Likeness(
     median_levels=1.0,
     places=(),
     changed_share=0.0,
+    plain_share=0.1,
     toning=PLAIN,
     size_px=(512, 384),
 )

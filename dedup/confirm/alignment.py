@@ -34,6 +34,10 @@ LEVELS_PX = (48, 96, 160)
 settles to a tenth of a pixel, enough for the refinement at 512 px to start inside its own reach."""
 REFINED_PX = 512
 ROUNDS = 14
+REFINING_ROUNDS = 5
+"""At 512 px the map is within a pixel from the start, and copies settle in three rounds; what does not is no copy."""
+TRYING_ROUNDS = 4
+"""After so many rounds the better of several starts shows."""
 PLAIN_PX = 64
 """Up to this size the levels themselves are compared; above, detail with the light flattened."""
 FLATTEN_SHARE = 0.06
@@ -124,7 +128,11 @@ def correlation(a: Grey, b: Grey, weight: Grey | NDArray[np.bool_]) -> float:
 
 
 def align(
-    left: Image.Image, right: Image.Image, start: Map, levels: tuple[int, ...] = LEVELS_PX
+    left: Image.Image,
+    right: Image.Image,
+    start: Map,
+    levels: tuple[int, ...] = LEVELS_PX,
+    rounds: int = ROUNDS,
 ) -> Alignment:
     """Register two grey pictures from a starting map.
 
@@ -136,6 +144,8 @@ def align(
         Where to begin; within about a tenth of the side and five degrees.
     levels
         Longer sides to work at, coarse to fine, in pixels.
+    rounds
+        At most so many at each size.
 
     Returns
     -------
@@ -152,7 +162,7 @@ def align(
                 flatten_light(a, FLATTEN_SHARE),
                 flatten_light(b, FLATTEN_SHARE * min(max(scale, 0.3), 3.0)),
             )
-        found = _settle(a.convert("F"), b.convert("F"), found.map)
+        found = _settle(a.convert("F"), b.convert("F"), found.map, rounds)
         if found.overlap == 0.0:
             break
     return found
@@ -178,7 +188,7 @@ def flatten_light(grey: Image.Image, share: float) -> Image.Image:
     return Image.fromarray((50.0 * detail / (spread + FLAT_LEVELS)).astype(np.float32))
 
 
-def _settle(left: Image.Image, right: Image.Image, matrix: Map) -> Alignment:
+def _settle(left: Image.Image, right: Image.Image, matrix: Map, rounds: int) -> Alignment:
     """Gauss-Newton at one size until the map stands still."""
     size = left.size
     template = np.asarray(left)
@@ -186,7 +196,7 @@ def _settle(left: Image.Image, right: Image.Image, matrix: Map) -> Alignment:
     y = ((np.arange(size[1]) + 0.5) / size[1] - 0.5).astype(np.float32)[:, None]
     lost = Alignment(matrix, 0.0, 0.0)
     best = lost
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         covered = coverage(matrix, size, right.size)
         covered[[0, -1], :] = False
         covered[:, [0, -1]] = False

@@ -56,7 +56,8 @@ def equal_pixels(a: Loaded, b: Loaded) -> PixelDifference | None:
 
 def compare_frames(a: Loaded, b: Loaded) -> tuple[PixelDifference | None, bool]:
     """The difference if it is that of copies (else None), as managed and, where profiles differ, as stored."""
-    found = copy_difference(a.full.rgb, b.full.rgb, _alphas(a, b))
+    quality = coarser_quality(a, b)
+    found = copy_difference(a.full.rgb, b.full.rgb, _alphas(a, b), quality)
     if found is not None:
         deep = _deep(a, b)
         return (found if deep is None or copy_difference(*deep, None) is not None else None), False
@@ -65,13 +66,22 @@ def compare_frames(a: Loaded, b: Loaded) -> tuple[PixelDifference | None, bool]:
         if all(
             s.dtype == np.uint8 and item.full.meaning == "RGB" for s, item in zip(stored, (a, b), strict=True)
         ):
-            found = copy_difference(stored[0], stored[1], None)  # type: ignore[arg-type]
+            found = copy_difference(stored[0], stored[1], None, quality)  # type: ignore[arg-type]
             return found, True
     return None, False
 
 
-def copy_difference(p: Pixels, q: Pixels, alpha: tuple[Pixels, Pixels] | None) -> PixelDifference | None:
-    """Measured at the smaller one's size; a second look with a sharper filter where the first one came near."""
+def coarser_quality(a: Loaded, b: Loaded) -> int:
+    """Quality of the more strongly compressed JPEG of the two; 0 where neither is one."""
+    return min((item.full.info.quality for item in (a, b) if item.full.info.quality), default=0)
+
+
+def copy_difference(
+    p: Pixels, q: Pixels, alpha: tuple[Pixels, Pixels] | None, quality: int = 0
+) -> PixelDifference | None:
+    """Measured at the smaller one's size; a second look with a sharper filter where the first one came near.
+
+    `quality` as for `relation.is_same_picture`."""
     size = min((p.shape[1], p.shape[0]), (q.shape[1], q.shape[0]), key=lambda s: s[0] * s[1])
     for sharp in (False, True):
         first, second = resize_to(p, size, sharp=sharp), resize_to(q, size, sharp=sharp)
@@ -85,7 +95,7 @@ def copy_difference(p: Pixels, q: Pixels, alpha: tuple[Pixels, Pixels] | None) -
         if not near:
             return None
         grain = measure_grain(first, second) if relation.needs_grain(difference) else None
-        if relation.is_same_picture(difference, grain):
+        if relation.is_same_picture(difference, grain, quality):
             if difference.rms_levels < relation.GRAINY_RMS_LEVELS or not relation.is_other_exposure(
                 measure_flat_grain(first, second)
             ):

@@ -103,6 +103,9 @@ class Likeness:
     places: tuple[Place, ...]
     """Largest first."""
     changed_share: float
+    plain_share: float
+    """Share of the frame that is of one tone (8 levels), in the picture that has less of it: pages and chats have half
+    and more."""
     toning: Toning
     size_px: tuple[int, int]
 
@@ -271,9 +274,18 @@ def _measure(
         median_levels=median,
         places=places,
         changed_share=float(changed.sum()) / total,
+        plain_share=min(_plain_share(x[inside]), _plain_share(y[inside])),
         toning=toned.toning,
         size_px=(width, height),
     )
+
+
+def _plain_share(luma: Floats) -> float:
+    """Share of the values within 8 levels of each other, at the commonest tone."""
+    if not luma.size:
+        return 0.0
+    counts = np.bincount(np.clip(luma / 4, 0, 63).astype(np.intp), minlength=64)
+    return float((counts[:-1] + counts[1:]).max() / luma.size)
 
 
 def _count_cells(rest: NDArray[np.bool_], variance: Floats, local: Floats) -> tuple[int, int]:

@@ -5,7 +5,7 @@ Cheap tests come first (greys of 64 px, without decoding), full pixels always be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from dedup.confirm import alignment, relation, words
 from dedup.confirm.alignment import IDENTITY, Alignment, Map
-from dedup.confirm.copies import compare_frames, copy_difference, descent, equal_pixels
+from dedup.confirm.copies import coarser_quality, compare_frames, copy_difference, descent, equal_pixels
 from dedup.confirm.evidence import CLUSTERED, turn
 from dedup.confirm.frames import surroundings
 from dedup.confirm.likeness import Likeness, compare_registered
@@ -34,6 +34,8 @@ GATE_CORRELATION = 0.5
 """Registered 64 px greys: edits reach 0.71 (a place of 15 % repainted), so no edit is lost by a wide margin."""
 SETTLED_CORRELATION = 0.985
 """A start that registers this well needs no further starts."""
+SETTLED_STARTS = 3
+"""Of the starts tried, so many are followed to the end."""
 LEAST_SIDE_PX = 40
 """A reduced copy with a shorter side cannot prove the larger picture: a date in its corner is less than a pixel
 high."""
@@ -163,7 +165,7 @@ class PairMeasurer:
         if b.full.alpha is not None or a.full.frames_digest != b.full.frames_digest:
             return None
         pixels = np.ascontiguousarray(turn(b.full.rgb, orientation))
-        difference = copy_difference(a.full.rgb, pixels, None)
+        difference = copy_difference(a.full.rgb, pixels, None, coarser_quality(a, b))
         change = words.turn_change(orientation)
         if difference is None or change is None:
             return None
@@ -182,8 +184,9 @@ class PairMeasurer:
             seen = grey64(right, orientation)
             starts = [matrix for turned, matrix in asked if turned == orientation]
             images = Image.fromarray(template), Image.fromarray(seen)
-            for number, start in enumerate([IDENTITY, *starts, *alignment.find_starts(template, seen)]):
-                found = alignment.align(*images, start, (64,))
+            for number, found in enumerate(
+                _settled(images, [IDENTITY, *starts, *alignment.find_starts(template, seen)])
+            ):
                 if best is None or found.correlation > best.alignment.correlation + (
                     0.005 if number else 0.0
                 ):
@@ -204,7 +207,7 @@ class PairMeasurer:
         coarse = alignment.align(*greys, start.alignment.map, alignment.LEVELS_PX[1:])
         if coarse.correlation < relation.SCENE_CORRELATION:
             return None
-        fine = alignment.align(*greys, coarse.map, (alignment.REFINED_PX,))
+        fine = alignment.align(*greys, coarse.map, (alignment.REFINED_PX,), alignment.REFINING_ROUNDS)
         matrix = fine.map if fine.overlap else coarse.map
         found = compare_registered(a.small, turned, matrix)
         stored = a.small_stored or (a.small if b.small_stored else None)
@@ -241,10 +244,14 @@ class PairMeasurer:
                 )
         if np.abs(matrix - IDENTITY).max() < 0.5 / max(target) and seen.size == target:
             return measure_difference(left, np.asarray(seen))
-        warped = np.asarray(alignment.warp(seen, matrix, target, Image.Resampling.BICUBIC))
-        inside = alignment.coverage(matrix, target, seen.size, 1.5)[..., None]
-        share = max(float(inside.mean()), 1e-3)
-        difference = measure_difference(np.where(inside, left, 0), np.where(inside, warped, 0))
+        warped = np.asarray(alignment.warp(seen, matrix, target, Image.Resampling.BILINEAR))
+        outside = ~alignment.coverage(matrix, target, seen.size, 1.5)
+        share = 1 - float(outside.mean())
+        if outside.any():
+            left, warped = left.copy(), warped.copy()
+            left[outside] = warped[outside] = 0
+        difference = measure_difference(left, warped)
+        share = max(share, 1e-3)
         return replace(difference, rms_levels=difference.rms_levels / share**0.5)
 
     # --- the record -----------------------------------------------------------------------------------------------
@@ -414,6 +421,21 @@ def orientation_map(orientation: int) -> Map:
     if orientation in (3, 4, 7, 8):
         y = one - y
     return np.array([x, y])
+
+
+def _settled(images: tuple[Image.Image, Image.Image], starts: Sequence[Map]) -> Iterator[Alignment]:
+    """Registrations at 64 px: every start tried for a few rounds, then the promising ones settled, best first."""
+    tried = []
+    for start in starts:
+        found = alignment.align(*images, start, (64,), alignment.TRYING_ROUNDS)
+        if found.correlation >= SETTLED_CORRELATION:
+            yield found
+            return
+        tried.append(found)
+    tried.sort(key=lambda found: -found.correlation)
+    for found in tried[:SETTLED_STARTS]:
+        settled = alignment.align(*images, found.map, (64,))
+        yield settled if settled.correlation > found.correlation else found
 
 
 def _is_flat(left: Photo, right: Photo) -> bool:

@@ -237,9 +237,10 @@ def _pass_over(a: Pixels, b: Pixels, factor: int) -> tuple[float, NDArray[np.flo
         reduced = (sums[0].astype(np.float32) - sums[1]).reshape(-1, width, 3)
     else:
         reduced = (rows_of[0].astype(np.float32) - rows_of[1]).reshape(-1, width, 3)
+    means = _add_columns(tiles.astype(np.float32).reshape(-1, width, 3), TILE_PX, TILE_PX * TILE_PX)
     return (
         total,
-        _add_columns(tiles.astype(np.float32).reshape(-1, width, 3), TILE_PX, TILE_PX * TILE_PX),
+        _flush(means, a, b),
         _add_columns(reduced, factor, factor * factor),
     )
 
@@ -267,12 +268,32 @@ def _add_columns(values: NDArray[np.float32], count: int, divisor: float) -> NDA
 
 
 def _tile_means(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Means of whole tiles of (height, width, 3); along a side shorter than a tile, one tile takes all."""
+    """Means of tiles of (height, width, 3); along a side shorter than a tile, one tile takes all.
+
+    Where the tiles do not come out even, one more lies flush with the edge: a date is stamped there."""
     height, width = values.shape[:2]
     down, across = min(side, height), min(side, width)
     tall = height // down
     rows = values[: tall * down].reshape(tall, down, width * 3).sum(axis=1).reshape(tall, width, 3)
-    return _add_columns(rows, across, down * across) if across > 1 else rows / np.float32(down)
+    if height % down:
+        rows = np.concatenate((rows, values[-down:].sum(axis=0)[None]))
+    means = _add_columns(rows, across, down * across) if across > 1 else rows / np.float32(down)
+    if width % across:
+        last = rows[:, -across:].sum(axis=1) / np.float32(down * across)
+        means = np.concatenate((means, last[:, None]), axis=1)
+    return means
+
+
+def _flush(tiles: NDArray[np.float32], a: Pixels, b: Pixels) -> NDArray[np.float32]:
+    """`tiles` with those that lie flush with the right and the lower edge, as `_tile_means` has them."""
+    height, width = a.shape[:2]
+    if width % TILE_PX:
+        gap = np.abs(a[:, -TILE_PX:].astype(np.float32) - b[:, -TILE_PX:])
+        tiles = np.concatenate((tiles, _tile_means(gap, TILE_PX)[: len(tiles)]), axis=1)
+    if height % TILE_PX:
+        gap = np.abs(a[-TILE_PX:].astype(np.float32) - b[-TILE_PX:])
+        tiles = np.concatenate((tiles, _tile_means(gap, TILE_PX)))
+    return tiles
 
 
 def _euclid(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -282,7 +303,7 @@ def _euclid(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _box(at: tuple[np.intp, ...], cell: int, size: tuple[int, int]) -> Box:
     width, height = size
-    y, x = int(at[0]) * cell, int(at[1]) * cell
+    y, x = min(int(at[0]) * cell, max(0, height - cell)), min(int(at[1]) * cell, max(0, width - cell))
     return (x / width, y / height, min(1.0, (x + cell) / width), min(1.0, (y + cell) / height))
 
 
@@ -312,7 +333,8 @@ def _changed_detail(
     worst, where = 0.0, None
     for position in order:
         y, x = divmod(int(position), tiles.shape[1])
-        top, left = max(0, y * TILE_PX - 4), max(0, x * TILE_PX - 4)
+        top = max(0, min(y * TILE_PX, height - TILE_PX) - 4)
+        left = max(0, min(x * TILE_PX, width - TILE_PX) - 4)
         window = (slice(top, min(height, top + 2 * TILE_PX)), slice(left, min(width, left + 2 * TILE_PX)))
         p, q = a[window] @ LUMA, b[window] @ LUMA
         p, q = p - p.mean(), q - q.mean()
