@@ -7,7 +7,9 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -52,6 +54,7 @@ def scanned_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw(3).save(a / "hill.jpg", quality=92)
     draw(3).crop((0, 0, 450, 338)).save(b / "hill cut.jpg", quality=92)
     desk.type("scan", "Pictures")
+    os.mkfifo(home / "pipe")
     return home
 
 
@@ -227,7 +230,7 @@ def refusal(desk: Desk, monkeypatch: pytest.MonkeyPatch, *words: str) -> Refusal
         (["--show", "x.plan", "--accept-metadata-loss"], "--accept-metadata-loss"),
         (["-o", "Pictures"], "folder"),
         (["-o", "nowhere/x.plan"], "no folder"),
-        (["-o", "/dev/null"], "no plan"),
+        (["-o", "pipe"], "no plan"),
         (["-o", "Pictures/a/sea.jpg"], "no plan"),
         (["--decisions", "nowhere.json"], "cannot be read"),
         (["--db", "nowhere.db"], "dedup scan"),
@@ -244,7 +247,7 @@ def test_words_that_make_no_sense_are_refused(
     assert refusal(desk, monkeypatch, "plan", *words) == (2, said)
     assert capsys.readouterr().out == ""
     assert snapshot(desk.photos) == before
-    assert os.path.exists("/dev/null")
+    assert stat.S_ISFIFO(os.stat(desk.home / "pipe").st_mode)
 
 
 def test_a_plan_that_was_touched_is_refused_with_exit_5(desk: Desk, tmp_path: Path) -> None:
