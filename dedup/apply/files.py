@@ -160,6 +160,8 @@ class Reader:
         Not `hashed` where the keeper was just now, and its time of change tells that it has not changed since.
         """
         digest, size = hashlib.sha256(), keep.planned.size_bytes
+        if dup.planned.size_bytes != size:
+            raise dup.refuse(f"does not hold the same bytes as {keep.who}")
         one, other, at = self._one, self._other, 0
         _announce(keep.fd, size)
         _announce(dup.fd, size)

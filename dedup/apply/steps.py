@@ -174,9 +174,11 @@ class Steps:
             return
         self._look_once_more(dup, place)
         syscalls.link_open_file(keep.fd, keep.spot.at, place.at)
+        made = identity_of(place.look())
+        if made != keep.identity:
+            drop_link(place, made)
+            raise keep.refuse("was replaced while this ran")
         try:
-            if identity_of(place.look()) != keep.identity:
-                raise keep.refuse("was replaced while this ran")
             self._look_once_more(dup, None)
             syscalls.exchange(place.at, dup.spot.at)
             self._look_at_what_came_out(dup, place, keep, by_link=True)
