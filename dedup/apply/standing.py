@@ -91,7 +91,15 @@ def is_file(places: Places, found: os.stat_result | None, file: PlannedFile) -> 
 
 
 def is_time_ours(folder_ns: int, after_ns: int, moved: os.stat_result | None) -> bool:
-    """Whether the last change of a folder was our move of a file out of it or into it."""
+    """Whether the last change of a folder was our move of a file out of it or into it.
+
+    Parameters
+    ----------
+    after_ns
+        The folder's time right after we moved the file out; 0 if that was not noted.
+    moved
+        The file that was moved last, whose time of change is that of the move; None to go by `after_ns` alone.
+    """
     return folder_ns == after_ns or (moved is not None and abs(folder_ns - moved.st_ctime_ns) < _TICK_NS)
 
 

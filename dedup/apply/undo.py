@@ -225,8 +225,11 @@ def kept_folders(standings: Sequence[Standing]) -> list[tuple[Folder, int]]:
     kept: dict[int, tuple[Folder, int]] = {}
     for one in standings:
         if one.name is not None:
-            folder, moved = one.name.folder, one.at_place or one.at_name
-            if is_time_ours(os.fstat(folder.fd).st_mtime_ns, one.move.folder_after_ns, moved):
+            folder, after_ns = one.name.folder, one.move.folder_after_ns
+            # What lies in quarantine has moved once, at a time that was noted; else it is on its way back already.
+            waits = one.at_place is not None and one.at_place.st_ino == one.move.file.inode
+            moved = None if waits and after_ns else one.at_place or one.at_name
+            if is_time_ours(os.fstat(folder.fd).st_mtime_ns, after_ns, moved):
                 kept[id(folder)] = folder, one.move.folder_mtime_ns
     return list(kept.values())
 
