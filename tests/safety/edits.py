@@ -33,6 +33,12 @@ class Scene:
     def new_bytes(self) -> bytes:
         return f"edited by hand, {self.number}".encode()
 
+    def check(self) -> None:
+        """People edit photos in the library, not what a swapped folder shows of the outside."""
+        for path in (self.one.dup, self.one.keep):
+            if os.path.realpath(os.path.dirname(path)) != os.path.dirname(path):
+                raise FileNotFoundError("its folder is a symlink by now")
+
     def aside(self, path: bytes) -> bytes:
         return path + b".aside"
 
@@ -205,6 +211,7 @@ class Somebody:
         """Do it, or wait for a lease to end."""
         before = self.scene.place.look()
         try:
+            self.scene.check()
             self.meanwhile.touched |= self.edit(self.scene)
         except BlockingIOError:
             self.waited = True
@@ -231,6 +238,30 @@ class Somebody:
                 self.meanwhile.touched.add(path)
 
 
+class TwoPeople(Somebody):
+    """One edit at the n-th call, and another one a little later: while the first one is taken back, perhaps."""
+
+    def __init__(self, first: Somebody, later: int, edit: Edit) -> None:
+        super().__init__(first.scene.place, first.number, first.scene.one, first.edit)
+        self.first = first
+        self.second = Somebody(first.scene.place, first.number + later, first.scene.one, edit)
+        self.second.scene.number += later
+        self.meanwhile = self.second.meanwhile = first.meanwhile
+
+    def __call__(self, call: Call) -> Verdict:
+        self.first(call)
+        self.second(call)
+        self.reached = self.first.reached
+        return None
+
+    def finish(self) -> None:
+        """Let both end."""
+        for one in (self.first, self.second):
+            one.finish()
+        self.did_it = self.first.did_it or self.second.did_it
+        self.waited = self.first.waited or self.second.waited
+
+
 class LateWriter(Somebody):
     """Opens a file for writing at one call and writes at a later one, when it may have been moved."""
 
@@ -245,6 +276,7 @@ class LateWriter(Somebody):
             self.reached = call
         if self.number <= self.count < self.later and self._stream is None:
             with suppress(OSError):
+                self.scene.check()
                 self._stream = os.open(self.scene.one.dup, os.O_WRONLY | os.O_NONBLOCK)
         if self.count == self.later and self._stream is not None:
             self.finish()
@@ -265,7 +297,7 @@ class LateWriter(Somebody):
 def edit_during(
     ground: Ground, program: Program, scenario: Scenario, *, pairs: int, most: int, rng: random.Random
 ) -> Tally:
-    """`most` runs, each with one edit of the item at hand (now and then of another) at one call."""
+    """`most` runs, each with an edit (or two) of the item at hand (now and then of another) at one call."""
     tally = Tally(f"edits: {scenario.name}, {ground.name}")
     place = scenario.on(ground, program, pairs)
     kinds = MUTATING | OPENS | READING
@@ -286,6 +318,9 @@ def edit_during(
             who, what = LateWriter(place, number, one, rng.randint(1, 30)), "late_writer"
         else:
             who, what = Somebody(place, number, one, EDITS[kind]), EDITS[kind].__name__
+        if turn % 4 == 3:
+            then = rng.choice(EDITS)
+            who, what = TwoPeople(who, rng.randint(1, 25), then), f"{what} and {then.__name__}"
         run = program.run_stopped(*scenario.words(place), within=place.within, visitor=who, calls=kinds)
         who.finish()
         if not who.did_it:
