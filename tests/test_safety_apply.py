@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dedup.apply import Hooks, moves, places, steps, syscalls
+from dedup.apply import Hooks, moves, own, places, steps, syscalls
 from dedup.apply.act import BATCH
 from dedup.errors import Busy, Unsafe
 from dedup.journal import ABORTED, BEGUN, DONE, Journal
@@ -814,7 +814,7 @@ def test_a_root_that_cannot_be_written_is_refused_before_the_first_act(
         raise OSError(errno.EROFS, "Read-only file system")
 
     operation = library.operation("in/dup.jpg", "keep.jpg")
-    monkeypatch.setattr(places, "_lock_root", fails)
+    monkeypatch.setattr(own, "lock_root", fails)
     refused(library.apply(operation), "nothing can be written")
     assert library.states() == {}
 
@@ -826,7 +826,7 @@ def test_no_space_for_our_own_folder_stops_everything(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     operation = library.operation("in/dup.jpg", "keep.jpg")
-    monkeypatch.setattr(places, "_lock_root", fails)
+    monkeypatch.setattr(own, "lock_root", fails)
     with pytest.raises(Unsafe, match="no space"):
         library.apply(operation)
 
@@ -837,7 +837,7 @@ def test_no_space_for_our_own_folder_stops_everything(
 def test_without_an_exchange_the_file_moves_first_and_the_link_refuses_to_overwrite(
     library: Acted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "_can_exchange", lambda *_: False)
+    monkeypatch.setattr(own, "_can_exchange", lambda *_: False)
     was = library.look()
     assert (
         only(library.apply(library.operation("in/dup.jpg", "keep.jpg", Act.HARDLINK))).ending is Ending.DONE
@@ -850,7 +850,7 @@ def test_without_an_exchange_the_file_moves_first_and_the_link_refuses_to_overwr
 def test_without_an_exchange_a_new_file_at_the_name_is_not_overwritten(
     library: Acted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "_can_exchange", lambda *_: False)
+    monkeypatch.setattr(own, "_can_exchange", lambda *_: False)
     dup = library.path("in/dup.jpg")
     content = dup.read_bytes()
     operation = library.operation("in/dup.jpg", "keep.jpg", Act.HARDLINK)
@@ -863,7 +863,7 @@ def test_without_an_exchange_a_new_file_at_the_name_is_not_overwritten(
 def test_without_an_exchange_a_keeper_that_goes_brings_the_duplicate_back(
     library: Acted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "_can_exchange", lambda *_: False)
+    monkeypatch.setattr(own, "_can_exchange", lambda *_: False)
     dup = library.path("in/dup.jpg")
     inode = dup.stat().st_ino
     os.link(library.path("keep.jpg"), library.path("spare.jpg"))
@@ -877,7 +877,7 @@ def test_without_an_exchange_a_keeper_that_goes_brings_the_duplicate_back(
 def test_without_a_rename_that_keeps_the_name_in_quarantine_is_one_nobody_knows(
     library: Acted, monkeypatch: pytest.MonkeyPatch, act: Act
 ) -> None:
-    monkeypatch.setattr(places, "_can_keep", lambda *_: False)
+    monkeypatch.setattr(own, "_can_keep", lambda *_: False)
     was = library.look()
     assert only(library.apply(library.operation("in/dup.jpg", "keep.jpg", act))).ending is Ending.DONE
     (name,) = library.quarantined()
@@ -889,7 +889,7 @@ def test_without_a_rename_that_keeps_the_name_in_quarantine_is_one_nobody_knows(
 def test_without_a_rename_that_keeps_nothing_is_overwritten_on_the_way_back(
     library: Acted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "_can_keep", lambda *_: False)
+    monkeypatch.setattr(own, "_can_keep", lambda *_: False)
     dup = library.path("in/dup.jpg")
     content = dup.read_bytes()
     library.apply(library.operation("in/dup.jpg", "keep.jpg"))
@@ -902,7 +902,7 @@ def test_without_a_rename_that_keeps_nothing_is_overwritten_on_the_way_back(
 def test_without_hard_links_nothing_else_is_done_in_their_place(
     library: Acted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "_can_link", lambda *_: False)
+    monkeypatch.setattr(own, "_can_link", lambda *_: False)
     was = library.look()
     refused(library.apply(library.operation("in/dup.jpg", "keep.jpg", Act.HARDLINK)), "no hard links")
     assert library.look() == was
@@ -912,8 +912,8 @@ def test_without_hard_links_nothing_else_is_done_in_their_place(
 def test_where_nothing_could_be_given_back_nothing_is_taken(
     library: Acted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "_can_link", lambda *_: False)
-    monkeypatch.setattr(places, "_can_keep", lambda *_: False)
+    monkeypatch.setattr(own, "_can_link", lambda *_: False)
+    monkeypatch.setattr(own, "_can_keep", lambda *_: False)
     refused(library.apply(library.operation("in/dup.jpg", "keep.jpg")), "neither rename without overwriting")
 
 
@@ -1025,7 +1025,7 @@ def test_the_token_of_a_probe_tells_that_two_roots_are_one(
     other.mkdir()
     library.roots.append(other)
     library.write("1:keep.jpg")
-    monkeypatch.setattr(places, "_sees", lambda fd, root: os.fstat(fd).st_ino == os.stat(other).st_ino)
+    monkeypatch.setattr(own, "sees", lambda fd, root: os.fstat(fd).st_ino == os.stat(other).st_ino)
     refused(library.apply(library.operation("0:in/dup.jpg", "1:keep.jpg")), "one folder under two names")
     # The same pair within one of the two is no cross pair.
     assert only(library.apply(library.operation("0:in/dup.jpg", "0:keep.jpg"))).ending is Ending.DONE
@@ -1036,7 +1036,7 @@ def test_a_root_that_shows_a_protected_folder_is_left_alone(
 ) -> None:
     safe = library.home / "safe"
     safe.mkdir()
-    monkeypatch.setattr(places, "_sees", lambda *_: True)
+    monkeypatch.setattr(own, "sees", lambda *_: True)
     refused(library.apply(library.operation("in/dup.jpg", "keep.jpg"), protect=[safe]), "protected folder")
 
 
@@ -1083,15 +1083,15 @@ def test_a_lock_whose_file_was_removed_meanwhile_does_not_count(
     library: Acted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever had it has tidied up between our opening it and our locking it."""
-    own = library.root / ".dedup"
+    folder = library.root / ".dedup"
     done: list[bool] = []
     real = fcntl.flock
 
     def flock(fd: int, how: int) -> None:
-        if not done and own.exists() and "lock" in os.readlink(f"/proc/self/fd/{fd}"):
+        if not done and folder.exists() and "lock" in os.readlink(f"/proc/self/fd/{fd}"):
             done.append(True)
-            (own / "lock").unlink()
-            own.rmdir()
+            (folder / "lock").unlink()
+            folder.rmdir()
         real(fd, how)
 
     monkeypatch.setattr(fcntl, "flock", flock)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dedup.apply import moves, places, syscalls
+from dedup.apply import moves, own, places, syscalls
 from dedup.errors import Busy
 from dedup.journal import ABORTED, BEGUN, DONE, PURGED, Entry, Journal, Move, intent_record, run_record
 from dedup.records import Act, Ending
@@ -131,7 +131,7 @@ def test_an_edit_in_the_moment_of_the_crash_goes_back_into_the_library(library: 
 
 
 def test_without_an_exchange_the_name_was_absent(library: Acted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "_can_exchange", lambda *_: False)
+    monkeypatch.setattr(own, "_can_exchange", lambda *_: False)
     was = library.look()
     begin(library, Act.HARDLINK)
     library.path("in/dup.jpg").rename(library.root / PLACE)
@@ -142,7 +142,7 @@ def test_without_an_exchange_the_name_was_absent(library: Acted, monkeypatch: py
 def test_without_an_exchange_an_edit_in_the_moment_of_the_crash_goes_back(
     library: Acted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "_can_exchange", lambda *_: False)
+    monkeypatch.setattr(own, "_can_exchange", lambda *_: False)
     begin(library, Act.HARDLINK)
     library.path("in/dup.jpg").rename(library.root / PLACE)
     os.link(library.path("keep.jpg"), library.path("in/dup.jpg"))
@@ -154,7 +154,7 @@ def test_without_an_exchange_an_edit_in_the_moment_of_the_crash_goes_back(
 @BOTH_ACTS
 def test_it_was_on_its_way_back_by_a_link(library: Acted, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no rename refuses to overwrite, giving back is a link and then the end of the other name."""
-    monkeypatch.setattr(places, "_can_keep", lambda *_: False)
+    monkeypatch.setattr(own, "_can_keep", lambda *_: False)
     was = library.look()
     begin(library, act)
     os.link(library.path("in/dup.jpg"), library.root / PLACE)

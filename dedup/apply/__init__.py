@@ -6,7 +6,8 @@
     purge.py     the end of what lies in quarantine; nothing else destroys
     files.py     is it still what was planned, byte for byte?
     moves.py     how one name changes                 standing.py  how files stand against the journal
-    places.py    roots and folders by descriptor, locks, probes, aliases, protection
+    places.py    roots and folders by descriptor, aliases, protection
+    own.py       our own folder in a root: lock, probe, no trace
     syscalls.py  the calls that `os` does not have
 
 Promises: no photo is lost, whatever is killed, full, broken, edited or swapped meanwhile; what is refused is named with

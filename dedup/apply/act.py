@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 
 from dedup.apply.files import Held, Holder, Refused, Stopped, words_of
 from dedup.apply.moves import Stranded, quarantine_name
-from dedup.apply.places import QUARANTINE, Folder, Places, Spot, Unreachable, put_times_back
+from dedup.apply.own import QUARANTINE, Unreachable
+from dedup.apply.places import Folder, Places, Spot, put_times_back
 from dedup.apply.standing import is_time_ours
 from dedup.apply.steps import Checked, Hooks, Steps
 from dedup.errors import Unsafe

@@ -1,4 +1,4 @@
-"""Files held open while they are acted on: are they still what the plan says, and are their bytes the same?
+"""Files held open while they are acted on: whether they are still what the plan says, and hold the same bytes.
 
 Promises: a file that differs in anything from what was planned is refused, our own links and moves of this run apart;
 bytes are read from the very descriptor that was checked. Does not: change anything.

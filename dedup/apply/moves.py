@@ -11,7 +11,8 @@ import os
 import secrets
 
 from dedup.apply import syscalls
-from dedup.apply.places import Root, Spot
+from dedup.apply.own import Root
+from dedup.apply.places import Spot
 from dedup.errors import Unsafe
 
 Identity = tuple[int, int]

@@ -8,25 +8,18 @@ Does not: move a photo.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import re
-import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 
-from dedup.apply import syscalls
-from dedup.errors import Busy, Unsafe, UsageError
+from dedup.apply import own, syscalls
+from dedup.apply.own import OWN, QUARANTINE, Root, Unreachable, identity_of
+from dedup.errors import Unsafe, UsageError
 from dedup.records import PlanRoot
-
-OWN = b".dedup"
-QUARANTINE = OWN + b"/quarantine"
-PROBE = OWN + b"/probe"
 
 _OPEN_FOLDERS = 128
 """Folders held open at a time; half of what macOS lets a process open by default."""
-_TOKEN = re.compile(r"[0-9a-f]{24}(\.[23])?")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NEEDS = (os.open, os.stat, os.link, os.rename, os.unlink, os.mkdir, os.rmdir)
 
@@ -56,7 +49,7 @@ class Folder:
         except OSError:
             return False
         try:
-            return _identity(os.fstat(again)) == self.identity
+            return identity_of(os.fstat(again)) == self.identity
         finally:
             os.close(again)
 
@@ -108,32 +101,6 @@ class Spot:
         raise NotPlain(errno.EINVAL, "is no longer a plain file", os.fsdecode(self.path))
 
 
-@dataclass(slots=True)
-class Root:
-    """A root, open, and what was found out about it."""
-
-    number: int
-    place: PlanRoot
-    fd: int
-    device: int
-    """Now; the one that was noted may be of an earlier mount."""
-    exchanges: bool = False
-    keeps: bool = False
-    """Whether a rename that must not overwrite is possible."""
-    links: bool = False
-    token: bytes = b""
-    locks: list[int] = field(default_factory=list)
-
-
-class Unreachable(Exception):
-    """A root in which nothing can be done now, with the reason and the remedy."""
-
-    def __init__(self, why: str, remedy: str = "") -> None:
-        super().__init__(why)
-        self.why = why
-        self.remedy = remedy
-
-
 class Places:
     """The roots of a plan or a run, open until `close`."""
 
@@ -168,14 +135,14 @@ class Places:
         for root in self.roots.values():
             if root.locks:
                 with suppress(OSError):
-                    _tidy(root)
+                    own.tidy(root)
         for root in self.roots.values():
             for fd in root.locks:
                 os.close(fd)
             if root.locks:
                 # On FUSE a file that is removed while it is open stays under a hidden name until it is closed.
                 with suppress(OSError):
-                    _remove_own(root)
+                    own.remove_own(root)
             os.close(root.fd)
         self.roots.clear()
 
@@ -204,7 +171,7 @@ class Places:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), os.fsdecode(path))
             place = self.roots[root]
             fd = syscalls.open_beneath(place.fd, path, syscalls.FOLDER_FLAGS)
-            self._folders[key] = Folder(place, path, fd, _identity(os.fstat(fd)))
+            self._folders[key] = Folder(place, path, fd, identity_of(os.fstat(fd)))
         return self._folders[key]
 
     def spot(self, root: int, path: bytes) -> Spot:
@@ -231,7 +198,7 @@ class Places:
         for path in folders:
             paths.append(path.rstrip(b"/") or b"/")
             with suppress(OSError):
-                self._protected.add(_identity(os.stat(path)))
+                self._protected.add(identity_of(os.stat(path)))
         self._protected_paths = tuple(paths)
 
     def leave_protected(self, numbers: Iterable[int]) -> None:
@@ -248,7 +215,7 @@ class Places:
         if identity in self._protected:
             return True
         path = os.path.join(folder.root.place.path, folder.path, name).rstrip(b"/")
-        if any(path == own or path.startswith(own.rstrip(b"/") + b"/") for own in self._protected_paths):
+        if any(path == safe or path.startswith(safe.rstrip(b"/") + b"/") for safe in self._protected_paths):
             return True
         return bool(self._protected) and not self._protected.isdisjoint(self._folders_above(folder))
 
@@ -262,7 +229,7 @@ class Places:
                     higher = os.open(b"..", syscalls.FOLDER_FLAGS, dir_fd=here)
                     os.close(here)
                     here = higher
-                    identity = _identity(os.fstat(here))
+                    identity = identity_of(os.fstat(here))
                     if identity == seen[-1]:
                         break
                     seen.append(identity)
@@ -290,7 +257,7 @@ class Places:
                 continue
             root = self.roots[number]
             try:
-                root.locks.append(_lock_root(root))
+                root.locks.append(own.lock_root(root))
             except Unreachable as why:
                 self.trouble[number] = why
             except OSError as error:
@@ -309,7 +276,7 @@ class Places:
             for number in sorted(set(numbers)):
                 if number not in self.trouble:
                     try:
-                        tokens.enter_context(_probing(self.roots[number]))
+                        tokens.enter_context(own.probing(self.roots[number]))
                         ready.append(self.roots[number])
                     except Unreachable as why:
                         self.trouble[number] = why
@@ -321,7 +288,8 @@ class Places:
         for root in ready:
             for other in self.roots.values():
                 if other is not root and (
-                    _identity(os.fstat(other.fd)) == _identity(os.fstat(root.fd)) or _sees(other.fd, root)
+                    identity_of(os.fstat(other.fd)) == identity_of(os.fstat(root.fd))
+                    or own.sees(other.fd, root)
                 ):
                     self.aliases.add(frozenset((root.number, other.number)))
         for path in onlookers:
@@ -329,7 +297,7 @@ class Places:
                 fd = os.open(path, syscalls.FOLDER_FLAGS & ~getattr(os, "O_NOFOLLOW", 0))
                 try:
                     for root in ready:
-                        if _sees(fd, root):
+                        if own.sees(fd, root):
                             words = f"is the protected folder {os.fsdecode(path)} under another name"
                             self.trouble[root.number] = Unreachable(words, "nothing in it is changed")
                 finally:
@@ -374,16 +342,12 @@ class Places:
         for part in path.split(b"/"):
             below = here.path + b"/" + part if here.path else part
             if syscalls.look_at(here.fd, part) is None:
-                _make_folder(here.fd, part)
+                own.make_folder(here.fd, part)
                 here.sync()
             here = self.folder(root.number, below)
             if here.identity[0] != root.device:
                 raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), os.fsdecode(below))
         return here
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
 
 
 def _open_root(number: int, place: PlanRoot, same_mount: bool) -> Root:
@@ -416,193 +380,6 @@ def _cannot_write(root: Root, error: OSError) -> Unreachable:
     return Unreachable(
         f"nothing can be written into {path} ({error.strerror})", "make it writable, then try again"
     )
-
-
-def _make_folder(above: int, name: bytes) -> None:
-    """Make one of our folders so that the folder around it looks as if nobody had been there."""
-    before = os.fstat(above)
-    with suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=above)
-    with suppress(OSError):  # another user's folder: its time stays the new one
-        os.utime(above, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def _lock_root(root: Root) -> int:
-    """Open and lock `.dedup/lock`, made if it is missing.
-
-    Whoever finds nothing in quarantine at its end removes the lock and its folder, so a lock counts only while its name
-    still leads to it.
-    """
-    while True:
-        if syscalls.look_at(root.fd, OWN) is None:
-            _make_folder(root.fd, OWN)
-            os.fsync(root.fd)
-        own = os.open(OWN, syscalls.FOLDER_FLAGS, dir_fd=root.fd)
-        try:
-            if os.fstat(own).st_dev != root.device:
-                raise Unreachable(f"{os.fsdecode(os.path.join(root.place.path, OWN))} is another disk")
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = os.open(b"lock", flags, 0o600, dir_fd=own)
-        except FileNotFoundError:
-            continue  # the folder was removed in this moment
-        finally:
-            os.close(own)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _leads_to(root.fd, OWN + b"/lock", fd):
-                return fd
-        except BlockingIOError as error:
-            os.close(fd)
-            path = os.fsdecode(root.place.path)
-            raise Busy(f"{path}: another run is changing photos there; wait until it is finished") from error
-        except OSError:
-            os.close(fd)
-            raise
-        os.close(fd)
-
-
-def _leads_to(folder: int, path: bytes, file: int) -> bool:
-    """Whether a path below a folder is that of an open file."""
-    try:
-        fd = syscalls.open_beneath(folder, path, syscalls.FILE_FLAGS)
-    except FileNotFoundError:
-        return False
-    try:
-        return _identity(os.fstat(fd)) == _identity(os.fstat(file))
-    finally:
-        os.close(fd)
-
-
-def _tidy(root: Root) -> None:
-    """Remove `.dedup` from a root that we hold, if there is nothing in it but the lock."""
-    own = os.open(OWN, syscalls.FOLDER_FLAGS, dir_fd=root.fd)
-    try:
-        with suppress(FileNotFoundError):
-            os.rmdir(b"quarantine", dir_fd=own)
-        if os.listdir(own) != ["lock"]:
-            return
-        os.unlink(b"lock", dir_fd=own)
-    finally:
-        os.close(own)
-    _remove_own(root)
-
-
-def _remove_own(root: Root) -> None:
-    """Remove `.dedup` if it is empty, and leave the time of the root as it was."""
-    before = os.fstat(root.fd)
-    os.rmdir(OWN, dir_fd=root.fd)
-    os.utime(root.fd, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-@contextmanager
-def _probing(root: Root) -> Iterator[None]:
-    """Try what acting needs on files of our own, one of which stays to be seen from elsewhere until the end."""
-    for path in (OWN, PROBE):
-        above, _, name = path.rpartition(b"/")
-        folder = syscalls.open_beneath(root.fd, above, syscalls.FOLDER_FLAGS)
-        try:
-            if syscalls.look_at(folder, name) is None:
-                _make_folder(folder, name)
-        finally:
-            os.close(folder)
-    folder = syscalls.open_beneath(root.fd, PROBE, syscalls.FOLDER_FLAGS)
-    _sweep(folder)
-    root.token = secrets.token_hex(12).encode("ascii")
-    one, two = root.token, root.token + b".2"
-    made: list[bytes] = []
-    try:
-        for name in (one, two):
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder))
-            made.append(name)
-        root.exchanges = _can_exchange(folder, one, two)
-        root.keeps = _can_keep(folder, one, two)
-        root.links = _can_link(folder, one, made)
-        with suppress_missing():
-            os.fsync(folder)
-        if not root.keeps and not root.links:
-            raise Unreachable(
-                f"the file system of {os.fsdecode(root.place.path)} can neither rename without overwriting nor make "
-                "hard links, so that a photo could not be given back safely",
-            )
-        yield
-    finally:
-        for name in {*made, one + b".3"}:
-            with suppress(OSError):
-                os.unlink(name, dir_fd=folder)
-        os.close(folder)
-        with suppress(OSError):
-            own = syscalls.open_beneath(root.fd, OWN, syscalls.FOLDER_FLAGS)
-            try:
-                os.rmdir(b"probe", dir_fd=own)
-            finally:
-                os.close(own)
-
-
-def _sweep(folder: int) -> None:
-    """Remove what a probe that was killed left: empty files of our own naming. The lock is ours."""
-    for name in os.listdir(folder):
-        found = syscalls.look_at(folder, os.fsencode(name))
-        if found is not None and _TOKEN.fullmatch(name) and syscalls.is_regular(found) and not found.st_size:
-            os.unlink(name, dir_fd=folder)
-
-
-@contextmanager
-def suppress_missing() -> Iterator[None]:
-    """Let pass what a file system says of a call that it does not know."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in syscalls.NOT_THERE:
-            raise
-
-
-def _can_exchange(folder: int, one: bytes, two: bytes) -> bool:
-    before = os.stat(one, dir_fd=folder).st_ino, os.stat(two, dir_fd=folder).st_ino
-    try:
-        syscalls.exchange((folder, one), (folder, two))
-    except OSError as error:
-        if error.errno in syscalls.NOT_THERE:
-            return False
-        raise
-    return (os.stat(two, dir_fd=folder).st_ino, os.stat(one, dir_fd=folder).st_ino) == before
-
-
-def _can_keep(folder: int, one: bytes, two: bytes) -> bool:
-    """Both ways: the kernel itself refuses a name that is taken, and only a free one comes before the file system."""
-    free = one + b".3"
-    try:
-        syscalls.rename_to_free((folder, two), (folder, free))
-        syscalls.rename_to_free((folder, free), (folder, two))
-        syscalls.rename_to_free((folder, one), (folder, two))
-    except FileExistsError:
-        return True
-    except OSError as error:
-        if error.errno in syscalls.NOT_THERE:
-            return False
-        raise
-    return False  # it overwrote: a file system that does not know what it was asked
-
-
-def _can_link(folder: int, one: bytes, made: list[bytes]) -> bool:
-    name = one + b".3"
-    try:
-        os.link(one, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in (*syscalls.NOT_THERE, errno.EPERM, errno.EMLINK):
-            return False
-        raise
-    made.append(name)
-    found = os.stat(name, dir_fd=folder)
-    return found.st_nlink >= 2 and found.st_ino == os.stat(one, dir_fd=folder).st_ino
-
-
-def _sees(folder: int, root: Root) -> bool:
-    """Whether the token of a root can be seen from another folder's own `.dedup`."""
-    try:
-        os.close(syscalls.open_beneath(folder, PROBE + b"/" + root.token, syscalls.FILE_FLAGS))
-    except OSError:
-        return False
-    return True
 
 
 def put_times_back(folders: Sequence[tuple[Folder, int]]) -> None:

@@ -13,7 +13,8 @@ from contextlib import ExitStack, suppress
 
 from dedup.apply.files import Reader
 from dedup.apply.moves import identity_of
-from dedup.apply.places import Folder, Places, Spot, Unreachable
+from dedup.apply.own import Unreachable
+from dedup.apply.places import Folder, Places, Spot
 from dedup.apply.standing import Standing, gone_from_quarantine, stand
 from dedup.apply.undo import BATCH, Back, Progress, Stays, folders_of, outcome_of, settle
 from dedup.journal import DONE, Entry, Journal, Run

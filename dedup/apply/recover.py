@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from dedup.apply.files import Reader
 from dedup.apply.moves import Stranded, drop_link, exchange_back, identity_of, put_back
-from dedup.apply.places import Folder, Places, Unreachable, put_times_back
+from dedup.apply.own import Unreachable
+from dedup.apply.places import Folder, Places, put_times_back
 from dedup.apply.standing import Standing, gone_from_quarantine, is_file, left_of, stand
 from dedup.apply.undo import (
     BATCH,

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from dedup.apply.places import Places, Spot, Unreachable
+from dedup.apply.own import Unreachable
+from dedup.apply.places import Places, Spot
 from dedup.journal import Entry, Move
 from dedup.records import Act, PlannedFile
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 from dedup.apply import syscalls
 from dedup.apply.moves import drop_link, identity_of, put_back
-from dedup.apply.places import Folder, Places, Spot, Unreachable, put_times_back
+from dedup.apply.own import Unreachable
+from dedup.apply.places import Folder, Places, Spot, put_times_back
 from dedup.apply.standing import Standing, is_file, is_time_ours, left_of, stand
 from dedup.errors import Unsafe
 from dedup.journal import DONE, Entry, Journal, Run
