@@ -118,6 +118,7 @@ def _recovered_lines(recovered: Sequence[Outcome]) -> list[str]:
 @click.option("--yes", is_flag=True, help="Do it. Without this, the plan is shown and nothing happens.")
 @click.option("--all", "everything", is_flag=True, help="All duplicates that may be removed in bulk.")
 @apply_options(SELECTION_OPTIONS)
+@click.option("--protect", multiple=True, metavar="FOLDER", help="Change nothing that lies here; repeatable.")
 @JSON_OPTION
 @click.pass_obj
 def apply(
@@ -126,7 +127,7 @@ def apply(
     """Do what a plan says: shows it first, and does it with --yes. Undo takes it back."""
     from dedup import pipeline
 
-    settings = given.settings()
+    settings = given.settings({"protect": asked["protect"]})
     selection = selection_of(asked)
     if plan_file is not None:
         if everything or selection != Selection():
@@ -163,7 +164,12 @@ def _same_command(given: Globals, plan_file: str | None, asked: Mapping[str, Any
     if plan_file is not None:
         words.append(plan_file)
     words += ["--all"] if everything else []
-    for name, option in (("only", "--only"), ("groups", "--group"), ("within", "--within")):
+    for name, option in (
+        ("only", "--only"),
+        ("groups", "--group"),
+        ("within", "--within"),
+        ("protect", "--protect"),
+    ):
         words += [word for value in asked[name] for word in (option, value)]
     if plan_file is None and asked["action"] != Act.QUARANTINE.value:
         words += ["--action", asked["action"]]
