@@ -542,6 +542,19 @@ def test_the_catalogue_can_be_named_before_and_after_the_command(desk: Desk) -> 
     assert all((desk.home / f"{name}.db").exists() for name in ("one", "two", "three"))
 
 
+@pytest.mark.parametrize("words", [["report", "--html"], ["export", "-o"], ["scan", "Pictures", "--report"]])
+def test_a_report_overwrites_no_photo_and_nothing_that_is_no_file(scanned: Desk, words: list[str]) -> None:
+    photo = scanned.photos / "sea.jpg"
+    before = photo.read_bytes()
+    assert "this is a photo" in scanned.type(*words, str(photo), code=2)[1]
+    assert photo.read_bytes() == before
+    pipe = scanned.home / "pipe"
+    if not pipe.exists():
+        os.mkfifo(pipe)
+    assert "no file" in scanned.type(*words, "pipe", code=2)[1]
+    assert pipe.is_fifo()
+
+
 # ---- words ---------------------------------------------------------------------------------------------------------
 
 

@@ -17,10 +17,11 @@ from PIL import Image
 import dedup
 from dedup import pipeline
 from dedup.catalogue import Catalogue
+from dedup.confirm import CONFIRM_RECIPE
 from dedup.errors import UnreadableInput, UsageError
 from dedup.pipeline.deciding import MOST_IGNORED
 from dedup.pipeline.matching import Confirmer, Wanted
-from dedup.records import Decision, Relation, Report, Verdict
+from dedup.records import Cause, Decision, Inspection, Relation, Report, Verdict
 from dedup.settings import Settings
 from tests.pictures import as_floats, as_image, cropped, jpeg, real_photo, scaled
 from tests.test_pipeline import names, plain
@@ -311,6 +312,23 @@ def test_a_plan_makes_groups_anew_that_do_not_follow_the_decisions(
     assert library.path("coffee small.jpg") not in gone
 
 
+def test_a_plan_knows_of_damage_that_only_the_full_decode_found(library: Library) -> None:
+    damaged = library.digest("coffee.jpg")
+    with Catalogue.open(library.settings.db, write=True) as catalogue:
+        content = next(row[9] for row in catalogue.known_files() if row[0] == library.path("coffee.jpg"))
+        catalogue.put_inspection(Inspection(content, "the lower third is missing", 1.0), CONFIRM_RECIPE)
+        assert catalogue.damages() == {damaged: "the lower third is missing"}
+    planned = pipeline.make_plan(settings=library.settings)
+    assert {entry.cause for entry in planned.left_out if "coffee" in entry.path} == {Cause.DAMAGED}
+
+
+def test_what_the_scan_was_told_to_protect_stays_protected_when_a_plan_is_made(own: Library) -> None:
+    dedup.scan_library([own.folder], replace(own.settings, protect=(str(own.folder),)))
+    planned = pipeline.make_plan(settings=own.settings)
+    assert planned.operations == ()
+    assert planned.protected == (os.fsencode(own.folder),)
+
+
 def test_a_plan_goes_by_the_old_groups_while_another_run_holds_the_catalogue(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,18 +401,21 @@ def test_decisions_read_back_from_json(tmp_path: Path) -> None:
         said(Verdict.KEEP_BOTH, A, A),
     ]
     path = tmp_path / "d.json"
-    text = json.dumps(pipeline.decisions_to_json(given), indent=1) + "\n"
-    pipeline.write_decisions(text, str(path))
-    pipeline.write_decisions(text, str(path))
+    pipeline.write_decisions(given[:1], str(path))
+    pipeline.write_decisions(given, str(path))
     assert pipeline.read_decisions(str(path)) == given
     assert sorted(tmp_path.iterdir()) == [path]
 
 
 def test_a_photo_is_not_replaced_by_decisions(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8 a photo")
-    with pytest.raises(UsageError, match="no decisions"):
-        pipeline.write_decisions("{}", str(tmp_path / "a.jpg"))
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("a.jpg", "pipe"):
+        with pytest.raises(UsageError, match="no decisions"):
+            pipeline.write_decisions([], str(tmp_path / name))
     assert (tmp_path / "a.jpg").read_bytes() == b"\xff\xd8 a photo"
+    with pytest.raises(UsageError, match="no file"):
+        pipeline.read_decisions(str(tmp_path / "pipe"))
 
 
 def test_decisions_may_name_photos_that_were_scanned(library: Library, tmp_path: Path) -> None:

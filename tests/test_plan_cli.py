@@ -230,8 +230,9 @@ def refusal(desk: Desk, monkeypatch: pytest.MonkeyPatch, *words: str) -> Refusal
         (["--show", "x.plan", "--accept-metadata-loss"], "--accept-metadata-loss"),
         (["-o", "Pictures"], "folder"),
         (["-o", "nowhere/x.plan"], "no folder"),
-        (["-o", "pipe"], "no plan"),
-        (["-o", "Pictures/a/sea.jpg"], "no plan"),
+        (["-o", "pipe"], "no file"),
+        (["-o", "Pictures/a/sea.jpg"], "is a photo"),
+        (["-o", ".local/share/dedup/catalogue.db"], "no plan"),
         (["--decisions", "nowhere.json"], "cannot be read"),
         (["--db", "nowhere.db"], "dedup scan"),
     ],
@@ -407,7 +408,8 @@ def test_an_edited_version_goes_by_a_decision_about_that_pair(own: Desk, tmp_pat
         (["Pictures/a/sea.jpg", "nowhere.jpg"], "cannot be read", 3),
         (["--group", "zzz"], "no group begins", 2),
         (["--list", "Pictures/a/sea.jpg"], "not both", 2),
-        (["-o", "Pictures/a/sea.jpg"], "no decisions", 2),
+        (["-o", "Pictures/a/sea.jpg"], "is a photo", 2),
+        (["-o", ".local/share/dedup/catalogue.db"], "no decisions", 2),
     ],
 )
 def test_ignoring_nothing_is_refused(

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dedup.cli.frame import JSON_OPTION, Command, Function, Globals, apply_options, check_writable, writing
+from dedup.cli.frame import JSON_OPTION, Command, Function, Globals, apply_options, check_writable
 from dedup.cli.talk import Talk, put
 from dedup.errors import UsageError
 from dedup.records import Act, Decision, Plan, Relation, Selection, Verdict
@@ -193,14 +193,12 @@ def ignore(given: Globals, /, photos: tuple[str, ...], groups: tuple[str, ...], 
 def _put_decisions(decisions: list[Decision], asked: Mapping[str, Any], talk: Talk) -> None:
     from dedup import pipeline
 
-    text = json.dumps(pipeline.decisions_to_json(decisions), indent=1) + "\n"
     if asked["output"]:
         check_writable(asked["output"])
-        with writing(asked["output"]):
-            pipeline.write_decisions(text, asked["output"])
+        pipeline.write_decisions(decisions, asked["output"])
         talk.say(f"{len(decisions):,} decisions written to {os.path.abspath(asked['output'])}")
     elif asked["as_json"]:
-        put(text)
+        put(pipeline.decisions_text(decisions))
     else:
         put(
             "".join(printable(_decision_words(decision)) + "\n" for decision in decisions) or "no decisions\n"

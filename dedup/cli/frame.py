@@ -161,7 +161,7 @@ def wants_colour() -> bool:
 
 
 def check_writable(path: str) -> None:
-    """Say now, not after an hour of work, that a file cannot be written."""
+    """Say now, not after an hour of work, that a file cannot be written, or that something else stands there."""
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
         raise UsageError(f"{path}: there is no folder {folder}")
@@ -169,6 +169,20 @@ def check_writable(path: str) -> None:
         raise UsageError(f"{path}: this is a folder; give the name of a file in it")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{path}: nothing can be written into {folder}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(f"{path}: this is no file, and is not replaced by one; give another name")
+    if os.path.isfile(path) and _is_photo(path):
+        raise UsageError(f"{path}: this is a photo, and is not overwritten; give another name")
+
+
+def _is_photo(path: str) -> bool:
+    from dedup.decode.sniff import HEAD_BYTES, sniff_format
+
+    try:
+        with open(path, "rb") as file:
+            return sniff_format(file.read(HEAD_BYTES), path) is not None
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -11,7 +11,7 @@ work for them: a scan that finds nothing changed loads neither plans nor what ca
     acting.py    apply, undo, recover, purge   confirming.py  confirmation on open files
     deciding.py  plans and decisions       decisions.py  decisions as a JSON file
     surveying.py files looked at for it    extents.py    whether two files share their blocks
-    tending.py   stats, doctor and export
+    tending.py   stats, doctor and export  own_files.py  files that a user gives a name to
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         part_photos,
         save_plan,
     )
-    from dedup.pipeline.decisions import decisions_to_json, read_decisions, write_decisions
+    from dedup.pipeline.decisions import decisions_text, decisions_to_json, read_decisions, write_decisions
     from dedup.pipeline.places import Progress, catalogue_path, has_unfinished
     from dedup.pipeline.results import load_report
     from dedup.pipeline.scan import find_duplicates, scan_folders, scan_library
@@ -53,6 +53,7 @@ __all__ = [
     "apply_plan",
     "catalogue_path",
     "decide",
+    "decisions_text",
     "decisions_to_json",
     "examine_installation",
     "export_photos",
@@ -99,6 +100,7 @@ _HOMES = {
         "save_plan",
     ),
     "dedup.pipeline.decisions": (
+        "decisions_text",
         "decisions_to_json",
         "read_decisions",
         "write_decisions",

@@ -7,21 +7,19 @@ can be gone on from; else by the next scan, and plans heed them meanwhile.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import stat
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from itertools import combinations
-from typing import Any, BinaryIO
+from typing import Any
 
 from dedup import __version__
 from dedup.catalogue import Catalogue
 from dedup.errors import Busy, UnreadableInput, UsageError
+from dedup.pipeline.own_files import open_file, replace_file
 from dedup.pipeline.places import Progress, absolute_folder, catalogue_path, program_stamp
 from dedup.pipeline.results import EVERYTHING, LAST_ROOTS, read_report
 from dedup.pipeline.scan import say_nothing
@@ -118,49 +116,14 @@ def save_plan(plan: Plan, path: str) -> None:
     UsageError
         If the place is taken by something that is no plan, a photo for example, or cannot be written.
     """
-    path = os.path.realpath(path)
-    lines = list(plan_lines(plan))
-    temporary = ""
     try:
-        with suppress(FileNotFoundError):
-            _check_replaceable(path)
-        descriptor, temporary = tempfile.mkstemp(prefix=".dedup-", suffix=".part", dir=os.path.dirname(path))
-        with open(descriptor, "wb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
+        written = replace_file(path, plan_lines(plan), is_plan)
     except OSError as error:
         raise UsageError(
             f"{path}: the plan cannot be written ({error.strerror}); give another place"
         ) from error
-    finally:
-        with suppress(OSError):
-            if temporary:
-                os.unlink(temporary)
-
-
-def _check_replaceable(path: str) -> None:
-    try:
-        with _open_file(path) as file:
-            head = file.read(64)
-    except _NoFile:
-        head = b"\0"
-    if head and not is_plan(head):
+    if not written:
         raise UsageError(f"{path}: this is no plan, and is not replaced by one; give another name")
-
-
-class _NoFile(OSError):
-    """A folder, a pipe or a device stands where a file should."""
-
-
-def _open_file(path: str) -> BinaryIO:
-    """Open for reading, without waiting should it be a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _NoFile(errno.EINVAL, "this is no file")
-    return open(descriptor, "rb")
 
 
 def load_plan(path: str) -> Plan:
@@ -174,7 +137,7 @@ def load_plan(path: str) -> Plan:
         If anything about it is not as it should be.
     """
     try:
-        with _open_file(path) as file:
+        with open_file(path) as file:
             return read_plan(file, path)
     except OSError as error:
         raise UsageError(
@@ -263,7 +226,7 @@ def part_photos(
 def _digest(path: str) -> bytes:
     digest = hashlib.sha256()
     try:
-        with _open_file(path) as file:
+        with open_file(path) as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
     except OSError as error:

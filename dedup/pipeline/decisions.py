@@ -14,17 +14,19 @@ import base64
 import json
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from dedup.catalogue import Catalogue
 from dedup.errors import UsageError
+from dedup.pipeline.own_files import open_file, replace_file
 from dedup.pipeline.places import catalogue_path
 from dedup.records import Decision, Plain, Verdict
 from dedup.settings import Settings
 
 SCHEMA = 1
+
+_BEGINNING = b'{\n "schema": 1,\n "decisions":'
 
 _FIELDS = {"verdict", "left", "right", "left_path", "right_path", "decided", "place", "place_bytes", "note"}
 
@@ -49,22 +51,28 @@ def _plain(decision: Decision) -> Plain:
     return plain
 
 
-def write_decisions(text: str, path: str) -> None:
-    """Write a file of decisions; never over anything that is not one, a photo for example."""
-    with suppress(FileNotFoundError), open(path, "rb") as file:
-        head = file.read(64)
-        if head and not head.startswith(b'{\n "schema": 1,\n "decisions":'):
-            raise UsageError(f"{path}: these are no decisions, and are not replaced; give another name")
-    temporary = f"{path}.{os.getpid()}.part"
+def write_decisions(decisions: Iterable[Decision], path: str) -> None:
+    """Write a file of decisions; an earlier one is replaced, any other file is not.
+
+    Raises
+    ------
+    UsageError
+        If the place is taken by something else, a photo for example, or cannot be written.
+    """
+    text = decisions_text(decisions).encode("ascii")
     try:
-        with open(temporary, "x", encoding="ascii") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
+        written = replace_file(path, [text], lambda head: head.startswith(_BEGINNING))
+    except OSError as error:
+        raise UsageError(
+            f"{path}: the decisions cannot be written ({error.strerror}); give another place"
+        ) from error
+    if not written:
+        raise UsageError(f"{path}: these are no decisions, and are not replaced; give another name")
+
+
+def decisions_text(decisions: Iterable[Decision]) -> str:
+    """The file that `read_decisions` reads."""
+    return json.dumps(decisions_to_json(decisions), indent=1) + "\n"
 
 
 def read_decisions(path: str, settings: Settings | None = None) -> list[Decision]:
@@ -76,7 +84,7 @@ def read_decisions(path: str, settings: Settings | None = None) -> list[Decision
         If the file cannot be read, or one of its decisions makes no sense; none of them counts then.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open_file(path) as file:
             data = json.load(file)
     except OSError as error:
         raise UsageError(f"{path}: these decisions cannot be read ({error.strerror})") from error
