@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
+from dedup.confirm.loading import Loader
+from dedup.confirm.pair import PairMeasurer
 from dedup.records import CandidatePair, Match, Relation, Source
 from tests.pictures import (
     PHOTOS,
@@ -415,3 +417,17 @@ def test_an_edit_of_a_coarse_original_knows_where_it_came_from(shelf: Shelf) -> 
     there, back = shelf.ask(original, stamped_copy), shelf.ask(stamped_copy, original)
     assert edited(there).direction == "left-first"
     assert edited(back).direction == "right-first"
+
+
+@pytest.mark.parametrize("fill", ["white", "black"])
+@pytest.mark.parametrize("name", PHOTOS)
+def test_a_wide_border_is_seen_through_from_either_side_without_a_hint(
+    shelf: Shelf, name: str, fill: str
+) -> None:
+    """The light of a border must not reach into what is registered beside it."""
+    picture = real_photo(name, 400)
+    photos = shelf.put(picture), shelf.put(ImageOps.expand(picture, 40, fill))
+    for left, right in (photos, photos[::-1]):
+        match = PairMeasurer(Loader()).measure(left, right, [])
+        assert relation(match) is Relation.EDITED
+        assert match is not None and match.figures.correlation > 0.95

@@ -155,17 +155,53 @@ def align(
     found = Alignment(start, 0.0, 0.0)
     for longer in levels:
         a, b = reduce_grey(left, longer), reduce_grey(right, longer)
-        if longer > PLAIN_PX:
-            # The spread of light is taken from the same extent of the scene in both.
-            scale = float(np.sqrt(abs(np.linalg.det(found.map[:, :2]))))
-            a, b = (
-                flatten_light(a, FLATTEN_SHARE),
-                flatten_light(b, FLATTEN_SHARE * min(max(scale, 0.3), 3.0)),
-            )
-        found = _settle(a.convert("F"), b.convert("F"), found.map, rounds)
+        if longer <= PLAIN_PX:
+            found = _settle(a.convert("F"), b.convert("F"), found.map, rounds)
+        else:
+            found = _align_shared(a, b, found.map, rounds)
         if found.overlap == 0.0:
             break
     return found
+
+
+def _align_shared(left: Image.Image, right: Image.Image, start: Map, rounds: int) -> Alignment:
+    """Detail registered within what both show: the light of a border would flatten what lies beside it."""
+    windows = shared_windows(start)
+    if windows is None:
+        return Alignment(start, 0.0, 0.0)
+    to_left, to_right = (window_map(WHOLE, window) for window in windows)
+    parts = []
+    for image, window in zip((left, right), windows, strict=True):
+        (x0, y0, x1, y1), (wide, high) = window, image.size
+        size = (max(8, round((x1 - x0) * wide)), max(8, round((y1 - y0) * high)))
+        box = (x0 * wide, y0 * high, x1 * wide, y1 * high)
+        parts.append(image if window == WHOLE else image.resize(size, Image.Resampling.BILINEAR, box))
+    matrix = compose_maps(compose_maps(to_left, start), invert_map(to_right))
+    # The spread of light is taken from the same extent of the scene in both.
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    a = flatten_light(parts[0], FLATTEN_SHARE)
+    b = flatten_light(parts[1], FLATTEN_SHARE * min(max(scale, 0.3), 3.0))
+    found = _settle(a, b, matrix, rounds)
+    back = compose_maps(compose_maps(invert_map(to_left), found.map), to_right)
+    return Alignment(back, found.correlation, found.overlap)
+
+
+WHOLLY_SHARED = 0.03
+"""What lies outside the shared part is cut away from this share of the side on."""
+
+
+def shared_windows(matrix: Map) -> tuple[Window, Window] | None:
+    """The windows of the left and of the right picture that hold what both show; None where that is nearly nothing."""
+    found = []
+    for forward in (matrix, invert_map(matrix)):
+        back = invert_map(forward)
+        corners = back @ np.array([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+        low, high = np.clip(corners.min(axis=1), 0, 1), np.clip(corners.max(axis=1), 0, 1)
+        if (high - low).min() < MIN_OVERLAP:
+            return None
+        low, high = np.where(low < WHOLLY_SHARED, 0.0, low), np.where(high > 1 - WHOLLY_SHARED, 1.0, high)
+        found.append((float(low[0]), float(low[1]), float(high[0]), float(high[1])))
+    return found[0], found[1]
 
 
 def blur(values: Grey, sigma_px: float) -> Grey:

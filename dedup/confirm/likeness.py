@@ -7,6 +7,7 @@ moment (`relation`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -244,7 +245,8 @@ def _measure(
     spreads = [np.maximum(around(v * v) - mean**2, 0) for v, mean in ((x, mean_x), (y, mean_y))]
     variance = spreads[0] + spreads[1]
     disagreement = squared / (variance + DETAIL_FLOOR)
-    fine = [ndimage.gaussian_filter(v, 0.7) - ndimage.gaussian_filter(v, 4.0) for v in (x, y)]
+    soft = _soft_within(weight)
+    fine = [soft(v, 0.7) - soft(v, 4.0) for v in (x, y)]
     product, first, second = around(fine[0] * fine[1]), around(fine[0] ** 2), around(fine[1] ** 2)
     local = product / np.sqrt(first * second + 1.0)
     median = float(np.median(gap[inside])) if inside.any() else 0.0
@@ -268,7 +270,7 @@ def _measure(
         detail_ratio=_ratio(fine, rest, forward=toned.forward),
         telling_cells=telling,
         agreeing_cells=agreeing,
-        shift_px=_remaining_shift(x, y, rest, around),
+        shift_px=_remaining_shift(soft(x, 1.0), soft(y, 1.0), rest, around),
         rms_levels=float(np.sqrt(np.square(gap[inside]).mean())) if inside.any() else 0.0,
         mean_levels=float(gap[inside].mean()) if inside.any() else 0.0,
         median_levels=median,
@@ -355,11 +357,23 @@ def _find_places(
     return tuple(sorted(places, key=lambda place: -place.share)), near
 
 
-def _remaining_shift(x: Floats, y: Floats, rest: NDArray[np.bool_], around: object) -> float:
+def _soft_within(weight: Floats) -> Callable[[Floats, float], Floats]:
+    """Gaussian blur of what is covered alone: beyond it one picture has a border, the other nothing."""
+    whole = bool(weight.min() > 0)
+
+    def soft(values: Floats, sigma_px: float) -> Floats:
+        blurred: Floats = ndimage.gaussian_filter(values if whole else values * weight, sigma_px)
+        if not whole:
+            blurred /= np.maximum(ndimage.gaussian_filter(weight, sigma_px), 1e-3)
+        return blurred
+
+    return soft
+
+
+def _remaining_shift(soft_x: Floats, soft_y: Floats, rest: NDArray[np.bool_], around: object) -> float:
     """Median length of the local shift that would explain the difference (Lucas and Kanade 1981), where texture
     allows to tell."""
     assert callable(around)
-    soft_x, soft_y = ndimage.gaussian_filter(x, 1.0), ndimage.gaussian_filter(y, 1.0)
     gy, gx = np.gradient(soft_x)
     step = soft_y - soft_x
     a, b, c = around(gx * gx), around(gx * gy), around(gy * gy)

@@ -185,7 +185,15 @@ class PairMeasurer:
             starts = [matrix for turned, matrix in asked if turned == orientation]
             images = Image.fromarray(template), Image.fromarray(seen)
             for number, found in enumerate(
-                _settled(images, [IDENTITY, *starts, *alignment.find_starts(template, seen)])
+                _settled(
+                    images,
+                    [
+                        IDENTITY,
+                        *starts,
+                        *_border_starts(left, right, orientation),
+                        *alignment.find_starts(template, seen),
+                    ],
+                )
             ):
                 if best is None or found.correlation > best.alignment.correlation + (
                     0.005 if number else 0.0
@@ -393,6 +401,9 @@ def _orient(left: Photo, right: Photo, hypotheses: Sequence[CandidatePair]) -> l
     template, whole = grey64(left, 1), np.ones((64, 64), np.float32)
     scores = {o: alignment.correlation(template, grey64(right, o), whole) for o in range(1, 9)}
     likely = max(scores, key=lambda o: (round(scores[o], 3), -o))
+    if not found:
+        # A border or a crop can make the whole agree best when it is mirrored: as it stands is always tried.
+        found.append((1, IDENTITY))
     if likely not in {orientation for orientation, _ in found}:
         found.append((likely, IDENTITY))
     # A picture that is its own mirror image agrees either way; then it stands as it stands.
@@ -421,6 +432,21 @@ def orientation_map(orientation: int) -> Map:
     if orientation in (3, 4, 7, 8):
         y = one - y
     return np.array([x, y])
+
+
+def _border_starts(left: Photo, right: Photo, orientation: int) -> list[Map]:
+    """Maps under which one frame, or what is left of it without its plain border, shows the other without its own."""
+    own = left.fingerprint.trim
+    (x0, y0, x1, y1), turning = right.fingerprint.trim, orientation_map(orientation)
+    corners = turning @ np.array([[x0, x1], [y0, y1], [1.0, 1.0]])
+    (u0, v0), (u1, v1) = corners.min(axis=1), corners.max(axis=1)
+    other = (float(u0), float(v0), float(u1), float(v1))
+    pairs = [(alignment.WHOLE, other), (own, alignment.WHOLE), (own, other)]
+    return [
+        alignment.window_map(a, b)
+        for number, (a, b) in enumerate(pairs)
+        if a != b and (a, b) not in pairs[:number]
+    ]
 
 
 def _settled(images: tuple[Image.Image, Image.Image], starts: Sequence[Map]) -> Iterator[Alignment]:
