@@ -360,8 +360,10 @@ def purge(
     listed = pipeline.survey_purge(choice)
     which = f"of run {', '.join(map(str, listed.runs))}" if listed.runs else ""
     if listed.kept_by_age:
+        one = listed.kept_by_age == 1
         given.talk.say(
-            f"{listed.kept_by_age:,} files whose pixels are nowhere else stay; name their run to purge them"
+            f"{listed.kept_by_age:,} {'file' if one else 'files'} whose pixels are nowhere else "
+            f"{'stays' if one else 'stay'}; name the run to purge {'it' if one else 'them'}"
         )
     if not listed.files:
         if count:
@@ -389,7 +391,7 @@ def _age_s(words: str) -> float:
 
 
 def _typed_count(files: int, size: str, which: str) -> int:
-    words = f"{files:,} files {which} ({size}) will be gone for good"
+    words = f"{files:,} {'file' if files == 1 else 'files'} {which} ({size}) will be gone for good"
     if not sys.stdin.isatty():
         raise UsageError(f"{words}; say --count {files} if that is meant")
     click.echo(f"{words}. Type their number to go on: ", err=True, nl=False)
