@@ -21,7 +21,7 @@ import pytest
 if not sys.platform.startswith("linux"):
     pytest.skip("stops at system calls are written for Linux", allow_module_level=True)
 
-from tests.safety import company, edits, errors, kills, proofs, states, tracer, ways
+from tests.safety import checker, company, edits, errors, kills, proofs, states, tracer, ways
 from tests.safety.field import HARDLINK, Field, Tally
 from tests.safety.grounds import Folder
 from tests.safety.program import At, Program, kill_at
@@ -128,6 +128,79 @@ def test_who_only_looks_changes_nothing(ground: Folder, program: Program, tmp_pa
 
 def test_a_second_time_there_is_nothing_to_do(ground: Folder, program: Program) -> None:
     clean(proofs.again_and_again(ground, program, pairs=6), 2)
+
+
+# --- what the campaign once found -------------------------------------------------------------------------------------
+
+
+class FailAfter:
+    """One errno at the first look at a name in quarantine that follows a call of some kind."""
+
+    def __init__(self, call: str, place: str) -> None:
+        self.call, self.place = call, place
+        self.armed = self.done = False
+
+    def __call__(self, call: Call) -> Verdict:
+        if self.armed and not self.done and call.name == "newfstatat" and call.paths[0].endswith(self.place):
+            self.done = True
+            return Fail(errno.EIO)
+        self.armed = self.armed or (
+            call.name == self.call and any(".dedup/quarantine" in p for p in call.paths)
+        )
+        return None
+
+
+EVERYTHING = tracer.MUTATING | tracer.OPENS | tracer.READING
+
+
+def test_an_error_right_after_our_own_link_leaves_no_link(ground: Folder, program: Program) -> None:
+    place = APPLY.on(ground, program, 3)
+    fail = FailAfter("linkat", "/quarantine/1/1")
+    words = kills.apply_words(place)
+    run = program.run_stopped(*words, within=place.within, visitor=fail, calls=EVERYTHING)
+    now = place.look()
+    assert fail.done
+    assert run.code == 3
+    assert checker.judge_act(place.before, now, place.planned) == []
+    assert len(now.quarantine) == len(place.planned) - 1
+
+
+def test_a_unit_of_which_half_came_back_is_finished_by_recover(ground: Folder, program: Program) -> None:
+    place = UNDO_MOVE.on(ground, program, 1)
+    number, unit = next((n, one) for n, one in enumerate(place.planned, 1) if one.along)
+    fail = FailAfter("renameat2", f"/quarantine/1/{number}")
+
+    def visitor(call: Call) -> Verdict:
+        if call.name == "renameat2" and not call.paths[0].endswith(f"/{number}.1"):
+            return None
+        return fail(call)
+
+    run = program.run_stopped("undo", "1", within=place.within, visitor=visitor, calls=EVERYTHING)
+    assert fail.done
+    assert run.code == 3
+    assert unit.dup not in place.look().names
+    assert program.run("recover").code == 0
+    assert checker.judge_undone(place.before, place.look()) == []
+
+
+def test_a_keeper_that_is_replaced_before_the_exchange_blocks_nothing_for_ever(
+    ground: Folder, program: Program
+) -> None:
+    place = APPLY.on(ground, program, 3)
+    somebody = edits.Somebody(place, 0, place.planned[0], edits.replace_keep)
+
+    def visitor(call: Call) -> Verdict:
+        if call.name == "renameat2" and call.paths[0].endswith("/quarantine/1/1") and not somebody.over:
+            somebody.begin()
+        return None
+
+    words = kills.apply_words(place)
+    assert program.run_stopped(*words, within=place.within, visitor=visitor).code == 5
+    assert somebody.did_it
+    assert program.run("recover").code == 5
+    assert program.run("recover").code == 0
+    assert program.run("apply", place.plan, "--yes").code == 3
+    assert checker.judge_act(place.before, place.look(), place.planned, somebody.meanwhile) == []
 
 
 # --- the instruments themselves ---------------------------------------------------------------------------------------

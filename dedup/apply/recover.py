@@ -74,6 +74,9 @@ def _recover_one(places: Places, run: Run, entry: Entry) -> Back:
         if entry.state == PURGING:
             return _end_purge(run, entry, standings)
         return _end_act(places, run, entry, standings)
+    except _LastName as why:
+        # The duplicate is where it was, so the act is as if it had not been; what the link holds is for a person.
+        return Back(entry, outcome_of(run, entry, Ending.REFUSED, why.why, why.remedy), "abort", note=why.why)
     except (Unreachable, Stays) as why:
         return Back(entry, outcome_of(run, entry, Ending.REFUSED, why.why, why.remedy), "")
     except Unsafe as why:
@@ -135,6 +138,8 @@ def _end_link(places: Places, entry: Entry, one: Standing) -> bool:
     assert one.place is not None
     if is_file(places, one.at_place, entry.keep):
         if not drop_link(one.place, identity_of(one.at_place)):
+            if is_file(places, one.at_name, one.move.file):
+                raise _LastName(one)
             raise _undecided(one)
         return False
     if not is_file(places, one.at_place, one.move.file) or one.name is None:
@@ -180,6 +185,16 @@ def _end_purge(run: Run, entry: Entry, standings: list[Standing]) -> Back:
     if len(gone) == sum(1 for one in standings if one.move.quarantine):
         return Back(entry, outcome_of(run, entry, Ending.PURGED), "purged", folders)
     return Back(entry, outcome_of(run, entry, Ending.DONE), "kept", folders, gone=gone)
+
+
+class _LastName(Stays):
+    """Our link to the keeper is the last name that is left of it, since somebody put another file in its place."""
+
+    def __init__(self, one: Standing) -> None:
+        super().__init__(
+            f"what was kept for it has been replaced meanwhile; as it was before, it is {one.place_path}",
+            "move that to where it belongs, or delete it",
+        )
 
 
 def _undecided(one: Standing) -> Stays:

@@ -174,7 +174,11 @@ class Steps:
             return
         self._look_once_more(dup, place)
         syscalls.link_open_file(keep.fd, keep.spot.at, place.at)
-        made = identity_of(place.look())
+        try:
+            made = identity_of(place.look())
+        except OSError:
+            _taken_back(place, dup.spot, keep.identity)
+            raise
         if made != keep.identity:
             drop_link(place, made)
             raise keep.refuse("was replaced while this ran")

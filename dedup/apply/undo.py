@@ -130,7 +130,9 @@ def take_back(places: Places, run: Run, entry: Entry, standings: Sequence[Standi
         put_times_back(kept)
     except (OSError, Stays) as error:
         why, remedy = (error.why, error.remedy) if isinstance(error, Stays) else (_words(error), "")
-        return Back(entry, outcome_of(run, entry, Ending.REFUSED, why, remedy), "kept", folders)
+        # A unit of which a part is back already has no end yet: `recover` goes on with it.
+        kind = "" if folders else "kept"
+        return Back(entry, outcome_of(run, entry, Ending.REFUSED, why, remedy), kind, folders)
     if entry.act is not Act.REFLINK and any(not one.move.quarantine for one in standings):
         notes.append("a part of it was purged and does not come back")
     note = "; ".join(notes)
