@@ -15,7 +15,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable, Collection
 from functools import lru_cache
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -243,6 +245,62 @@ def _texture_levels(coefficients: NDArray[np.float64]) -> float:
     """
     both_ways = coefficients[1:, 1:] / (2.0 * REDUCED_PX)
     return float(np.sqrt(np.square(both_ways).sum())) / REDUCED_PX
+
+
+HASH_KINDS = (
+    "ahash",
+    "phash",
+    "phash-simple",
+    "dhash",
+    "dhash-vertical",
+    "whash",
+    "whash-db4",
+    "colorhash",
+    "crop-hash",
+)
+"""Every kind of hash that imagehash has."""
+
+
+def hash_distances(
+    a: Pixels, b: Pixels, kinds: Collection[str] = HASH_KINDS
+) -> dict[str, tuple[float | None, int]]:
+    """How far two pictures are apart for imagehash's own hashes of them.
+
+    Parameters
+    ----------
+    a, b : (height, width, 3) uint8
+        Any sizes.
+    kinds
+        Of `HASH_KINDS`.
+
+    Returns
+    -------
+    dict
+        Kind to distance in bits and length of the hash in bits. For `crop-hash`, which has a hash for each segment,
+        the sum of the distances of the segments that find a like one, or None if none does, and the number of
+        segments that find one.
+    """
+    functions: dict[str, Callable[[Image.Image], Any]] = {
+        "ahash": imagehash.average_hash,
+        "phash": imagehash.phash,
+        "phash-simple": imagehash.phash_simple,
+        "dhash": imagehash.dhash,
+        "dhash-vertical": imagehash.dhash_vertical,
+        "whash": imagehash.whash,
+        "whash-db4": lambda image: imagehash.whash(image, mode="db4"),
+        "colorhash": imagehash.colorhash,
+        "crop-hash": imagehash.crop_resistant_hash,
+    }
+    images = [Image.fromarray(pixels) for pixels in (a, b)]
+    found: dict[str, tuple[float | None, int]] = {}
+    for kind in (kind for kind in HASH_KINDS if kind in kinds):
+        first, second = (functions[kind](image) for image in images)
+        if kind == "crop-hash":
+            segments, distance = first.hash_diff(second)
+            found[kind] = (float(distance) if segments else None, int(segments))
+        else:
+            found[kind] = (float(first - second), int(first.hash.size))
+    return found
 
 
 # ---- colour ------------------------------------------------------------------------------------------------

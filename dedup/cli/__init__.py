@@ -6,6 +6,7 @@ there, since everything heavy is imported by the command that needs it. Does not
     layers.py     flags, variables and files -> Settings    talk.py       stdout, stderr, progress bars
     frame.py      what every command is made of             words.py      the end of a scan in sentences
     finding.py    scan                                      reporting.py  report
+    comparing.py  compare
     acting.py     apply, undo, recover, purge
     deciding.py   plan, ignore                              tending.py    stats, doctor, config, export
 """
@@ -21,6 +22,7 @@ import click
 
 from dedup import __version__
 from dedup.cli.acting import apply, hint_at_unfinished, purge, recover, undo
+from dedup.cli.comparing import compare
 from dedup.cli.deciding import ignore, plan
 from dedup.cli.finding import scan
 from dedup.cli.frame import FAULT, READER_GONE, Command, Globals, global_options
@@ -30,7 +32,7 @@ from dedup.cli.tending import config, doctor, export, stats
 from dedup.errors import DedupError, UsageError
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Find": (scan,),
+    "Find": (scan, compare),
     "Decide": (report, plan, ignore),
     "Act": (apply, undo, recover, purge),
     "Look after": (stats, doctor, config, export),

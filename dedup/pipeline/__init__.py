@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         survey_purge,
         undo_run,
     )
+    from dedup.pipeline.comparing import check_picture_place, compare_files, write_picture
     from dedup.pipeline.deciding import (
         decide,
         forget_decisions,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         save_plan,
     )
     from dedup.pipeline.decisions import decisions_text, decisions_to_json, read_decisions, write_decisions
+    from dedup.pipeline.intake import CheckChoice, answer_to_json, check_pictures
     from dedup.pipeline.places import Progress, catalogue_path, has_unfinished
     from dedup.pipeline.results import load_report
     from dedup.pipeline.scan import find_duplicates, scan_folders, scan_library
@@ -52,6 +54,9 @@ __all__ = [
     "Watch",
     "apply_plan",
     "catalogue_path",
+    "check_pictures",
+    "check_picture_place",
+    "compare_files",
     "decide",
     "decisions_text",
     "decisions_to_json",
@@ -77,6 +82,7 @@ __all__ = [
     "undo_run",
     "write_decisions",
     "write_html",
+    "write_picture",
 ]
 
 _HOMES = {
@@ -90,6 +96,8 @@ _HOMES = {
         "survey_purge",
         "undo_run",
     ),
+    "dedup.pipeline.comparing": ("check_picture_place", "compare_files", "write_picture"),
+    "dedup.pipeline.intake": ("CheckChoice", "answer_to_json", "check_pictures"),
     "dedup.pipeline.deciding": (
         "decide",
         "forget_decisions",

@@ -2,6 +2,7 @@
 
     finding.py  a file, a photo, a pair, a match, a group, a report
     acting.py   a decision, a plan and its operations, what came of them
+    comparing.py  the measures of two pictures, the frames of a sequence
 
 Promises: every record is complete when it is made, holds plain values only (so it is equal, hashable
 and cheap to send to a worker), and never changes; a later stage makes a new record around the old one.
@@ -29,6 +30,16 @@ from dedup.records.acting import (
     Sight,
     Verdict,
     xattrs_digest,
+)
+from dedup.records.comparing import (
+    Asked,
+    Comparison,
+    Hurdle,
+    Measure,
+    Motion,
+    Preparation,
+    SequenceReport,
+    Step,
 )
 from dedup.records.finding import (
     AlsoLike,
@@ -64,9 +75,11 @@ __all__ = [
     "UNTOLD",
     "Act",
     "AlsoLike",
+    "Asked",
     "CandidatePair",
     "Cause",
     "Change",
+    "Comparison",
     "Companion",
     "Decision",
     "DuplicateGroup",
@@ -74,12 +87,15 @@ __all__ = [
     "Figures",
     "Fingerprint",
     "GroupingResult",
+    "Hurdle",
     "IndexQuality",
     "Inspection",
     "LeftOut",
     "Match",
+    "Measure",
     "Member",
     "Metadata",
+    "Motion",
     "Operation",
     "Outcome",
     "Photo",
@@ -89,16 +105,19 @@ __all__ = [
     "Plan",
     "PlanRoot",
     "PlannedFile",
+    "Preparation",
     "Reason",
     "Relation",
     "Report",
     "ScanOutcome",
     "ScanSummary",
     "Selection",
+    "SequenceReport",
     "Sight",
     "SimilarPair",
     "Skipped",
     "Source",
+    "Step",
     "Tally",
     "Verdict",
     "xattrs_digest",
