@@ -9,7 +9,7 @@ A *content* is one sha256 digest with its fingerprint; a *file* is a path that c
     database.py  opening it safely         shelf.py      connection, recipes, photos from rows
     schema.py    the tables, in plain SQL  store.py      files, contents and pairs
     rows.py      records to rows and back  results.py    what the last scan found
-                                           decisions.py  what people decided
+    questions.py  what `check` asks            decisions.py  what people decided
 """
 
 from __future__ import annotations

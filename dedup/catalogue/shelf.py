@@ -37,6 +37,10 @@ class Shelf:
     def __exit__(self, *exception: object) -> None:
         self._db.close()
 
+    def close(self) -> None:
+        """Commit, and let the file and the lock go."""
+        self._db.close()
+
     @property
     def path(self) -> str:
         """Where the file is."""
@@ -63,9 +67,12 @@ class Shelf:
     def recipe_id(self, text: str) -> int:
         """The number that stands for a recipe, given if it is new."""
         if text not in self._recipe_ids:
-            self._db.write("INSERT OR IGNORE INTO recipes(text) VALUES (?)", (text,))
-            self._recipe_ids[text] = self._db.value("SELECT id FROM recipes WHERE text=?", (text,))
-            self._recipe_texts.clear()
+            known = self._db.value("SELECT id FROM recipes WHERE text=?", (text,))
+            if known is None:
+                self._db.write("INSERT OR IGNORE INTO recipes(text) VALUES (?)", (text,))
+                known = self._db.value("SELECT id FROM recipes WHERE text=?", (text,))
+                self._recipe_texts.clear()
+            self._recipe_ids[text] = known
         return self._recipe_ids[text]
 
     def _recipes(self) -> dict[int, str]:

@@ -6,7 +6,7 @@ there, since everything heavy is imported by the command that needs it. Does not
     layers.py     flags, variables and files -> Settings    talk.py       stdout, stderr, progress bars
     frame.py      what every command is made of             words.py      the end of a scan in sentences
     finding.py    scan                                      reporting.py  report
-    comparing.py  compare
+    comparing.py  compare                                   checking.py   check, serve
     acting.py     apply, undo, recover, purge
     deciding.py   plan, ignore                              tending.py    stats, doctor, config, export
 """
@@ -22,6 +22,7 @@ import click
 
 from dedup import __version__
 from dedup.cli.acting import apply, hint_at_unfinished, purge, recover, undo
+from dedup.cli.checking import check
 from dedup.cli.comparing import compare
 from dedup.cli.deciding import ignore, plan
 from dedup.cli.finding import scan
@@ -32,7 +33,7 @@ from dedup.cli.tending import config, doctor, export, stats
 from dedup.errors import DedupError, UsageError
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Find": (scan, compare),
+    "Find": (scan, compare, check),
     "Decide": (report, plan, ignore),
     "Act": (apply, undo, recover, purge),
     "Look after": (stats, doctor, config, export),

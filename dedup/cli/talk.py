@@ -23,6 +23,7 @@ LINE_EVERY_S = 30.0
 
 _UNITS = {
     "crawl": "files",
+    "check": "pictures",
     "hash": "photos",
     "search": "pairs",
     "confirm": "pairs",

@@ -22,9 +22,10 @@ import os
 import sys
 
 from dedup.engine.contract import Engine, Failure, Limits, SerialEngine
+from dedup.engine.later import Later
 from dedup.engine.processes import ProcessEngine
 
-__all__ = ["Engine", "Failure", "Limits", "ProcessEngine", "SerialEngine", "open_engine"]
+__all__ = ["Engine", "Failure", "Later", "Limits", "ProcessEngine", "SerialEngine", "open_engine"]
 
 
 def open_engine(jobs: int, limits: Limits) -> ProcessEngine:

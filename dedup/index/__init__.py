@@ -10,21 +10,27 @@ A candidate is never evidence; `confirm` measures it. Call `find_candidates`; wh
     flat.py        pictures without texture
     neighbours.py  the memory-mapped annoy index, also for asking about one picture
     by_hash.py, by_window.py, search.py, pairs.py    the searches and what they share
+    snapshot.py    the library in one memory-mapped file    asking.py    candidates for one picture from outside
 """
 
 from __future__ import annotations
 
+from dedup.index.asking import Asker, open_asker
 from dedup.index.neighbours import NeighbourIndex, feature_vectors, self_test
 from dedup.index.radius import radius_pairs
 from dedup.index.search import CandidateSearch, find_candidates
+from dedup.index.snapshot import build_snapshot
 from dedup.index.table import FingerprintTable, table_from_photos, table_from_rows
 
 __all__ = [
+    "Asker",
     "CandidateSearch",
     "FingerprintTable",
     "NeighbourIndex",
+    "build_snapshot",
     "feature_vectors",
     "find_candidates",
+    "open_asker",
     "radius_pairs",
     "self_test",
     "table_from_photos",

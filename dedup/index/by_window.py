@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from dedup.index import likeness, windows
 from dedup.index.pairs import Found, Library, Rows, SeenPairs, in_chunks
 from dedup.index.radius import radius_pairs
-from dedup.index.window_store import WindowStore, inner_windows
+from dedup.index.window_store import Hashes, inner_windows
 
 WINDOW_RADIUS_BITS = 10
 """The nearest window of crops to 70 % of the area, of straightened and of framed pictures is within 10 bits. At 12
@@ -43,7 +43,23 @@ class _Views:
     hashes: NDArray[np.uint64]
 
 
-def window_pairs(library: Library, seen: SeenPairs, folder: Path | None) -> Iterator[Found]:
+class Windows(Protocol):
+    """Where hashes of windows come from; see `WindowStore`."""
+
+    def windows_of(self, rows: Rows) -> Hashes:
+        """(k, WINDOW_COUNT)."""
+        ...
+
+    def inner_of(self, rows: Rows) -> Hashes:
+        """(k, 3): the views of `inner_windows`."""
+        ...
+
+    def save(self) -> None:
+        """Keep what had to be computed."""
+        ...
+
+
+def window_pairs(library: Library, seen: SeenPairs, store: Windows) -> Iterator[Found]:
     """Search, and add what comes out to `seen`.
 
     Parameters
@@ -51,10 +67,9 @@ def window_pairs(library: Library, seen: SeenPairs, folder: Path | None) -> Iter
     library
     seen
         Pairs that need not come out again.
-    folder
-        Where window hashes are kept from one search to the next, if anywhere.
+    store
+        The window hashes of the library's rows.
     """
-    store = WindowStore(library, folder)
     rows = library.textured
     inner = _inside_borders(library, store, rows)
     whole = np.tile(np.array(windows.WHOLE), (len(rows), 1))
@@ -71,7 +86,7 @@ def window_pairs(library: Library, seen: SeenPairs, folder: Path | None) -> Iter
     yield from best.found.chunks()
 
 
-def _inside_borders(library: Library, store: WindowStore, rows: Rows) -> _Views:
+def _inside_borders(library: Library, store: Windows, rows: Rows) -> _Views:
     """What photos with borders show inside them: `inner_windows`, each different one."""
     trim = library.table.trim[rows]
     framed = rows[(trim != np.array(windows.WHOLE, dtype=np.float32)).any(axis=1)]
@@ -85,7 +100,7 @@ def _inside_borders(library: Library, store: WindowStore, rows: Rows) -> _Views:
     )
 
 
-def _questions(store: WindowStore, rows: Rows, inner: _Views) -> Iterator[_Views]:
+def _questions(store: Windows, rows: Rows, inner: _Views) -> Iterator[_Views]:
     """The views inside borders, then all windows of all pictures, a sixteenth at a time."""
     yield inner
     step = max(2048, len(rows) // 16)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 Rows = NDArray[np.int64]
 
@@ -53,9 +52,10 @@ def flat_pairs(
     """
     if len(colour) < 2:
         return
+    from scipy.spatial import cKDTree  # a fifth of a second that libraries without flat pictures do not spend
+
     grid = colour.reshape(len(colour), 64 * 3).astype(np.float32)
-    quarters = colour.reshape(len(colour), 2, 4, 2, 4, 3).mean(axis=(2, 4), dtype=np.float32)
-    quarters = quarters.reshape(len(colour), 12)
+    quarters = quarters_of(colour)
     tree = cKDTree(quarters)
     asked = np.flatnonzero(is_new)
     crowds: list[int] = []
@@ -72,6 +72,12 @@ def flat_pairs(
         yield from _once(first, second, grid, is_new)
     if crowds:
         yield from _crowd_pairs(np.array(crowds, dtype=np.int64), grid, quarters, greys)
+
+
+def quarters_of(colour: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(n, 12): mean colours of the four quarters of each picture's grid."""
+    quarters = colour.reshape(len(colour), 2, 4, 2, 4, 3).mean(axis=(2, 4), dtype=np.float32)
+    return np.asarray(quarters.reshape(len(colour), 12))
 
 
 def _once(
@@ -97,6 +103,8 @@ def _crowd_pairs(
     All with all is a matrix product, 1,024 against 1,024 at a time: 5,000 black frames take 5 s, and 30,000
     pairs come out instead of 12 million.
     """
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(quarters)
     waiting = np.zeros(len(grid), dtype=bool)
     waiting[asked] = True

@@ -96,6 +96,8 @@ class NeighbourIndex:
         A digest of each photo's vector, to tell whether it still is the one that went in.
     fallback : str
         Why annoy is not used, empty if it is; answers are exact then, and slower.
+    file : Path or None
+        The file that it was opened from.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class NeighbourIndex:
         self.ids = ids
         self.keys = keys
         self.fallback = fallback
+        self.file: Path | None = None
         self._trees = trees
         self._vectors = vectors
 
@@ -167,14 +170,28 @@ class NeighbourIndex:
             file = listing.with_suffix(".ann")
             if listing.stem != f"neighbours-{_content_digest(ids, keys)}" or not file.exists() or self_test():
                 continue
-            trees = _new_trees()
-            try:
-                trees.load(str(file))
-            except OSError:
-                continue
-            if trees.get_n_items() == len(ids):
-                return cls(ids, keys, trees, None, "")
+            index = cls.open_file(file, len(ids))
+            if index is not None:
+                index.ids, index.keys = ids, keys
+                return index
         return None
+
+    @classmethod
+    def open_file(cls, file: Path, count: int) -> NeighbourIndex | None:
+        """annoy's file by itself, for a caller who knows what stands at each of its positions; None if it does not fit.
+
+        For those who ask one question: reading and checking the listing costs more than the answer.
+        """
+        trees = _new_trees()
+        try:
+            trees.load(str(file))
+        except OSError:
+            return None
+        if trees.get_n_items() != count:
+            return None
+        index = cls(np.arange(count), np.zeros(count, dtype=np.uint64), trees, None, "")
+        index.file = file
+        return index
 
     def ask(
         self, vector: Vectors, max_distance: float = MAX_DISTANCE, k: int = FIRST_K
@@ -212,10 +229,10 @@ class NeighbourIndex:
         assert self._vectors is not None
         cosine = self._vectors @ vector
         order = np.argsort(-cosine, kind="stable")[:k]
-        return order, _distance(cosine[order])
+        return order, angular_distance(cosine[order])
 
 
-def _distance(cosine: NDArray[np.floating]) -> Vectors:
+def angular_distance(cosine: NDArray[np.floating]) -> Vectors:
     """annoy's angular distance: that of the end points of two vectors of unit length."""
     return np.asarray(np.sqrt(np.maximum(2.0 - 2.0 * cosine, 0.0)), dtype=np.float32)
 
@@ -300,7 +317,7 @@ def nearest_rows(
         yield np.concatenate(first), np.concatenate(second)
         for start in range(0, len(outside), _BLOCK):
             other = outside[start : start + _BLOCK]
-            near = _distance(vectors @ feature_vectors(table, other).T) <= MAX_DISTANCE
+            near = angular_distance(vectors @ feature_vectors(table, other).T) <= MAX_DISTANCE
             near &= some[:, None] != other[None, :]
             a, b = np.nonzero(near)
             yield some[a], other[b]

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -155,6 +156,7 @@ def _plan_bands(queries: int, targets: int, radius: int) -> tuple[_Band, ...]:
     return _bands_and_cost(queries, targets, radius)[0]
 
 
+@lru_cache(maxsize=64)
 def _bands_and_cost(queries: int, targets: int, radius: int) -> tuple[tuple[_Band, ...], float]:
     """The cheapest bands for so many hashes, if they were random, and what they cost in nanoseconds."""
     best: tuple[tuple[_Band, ...], float] = ((), math.inf)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.index.by_hash import HashSearch
-from dedup.index.by_window import window_pairs
+from dedup.index.by_window import Windows, window_pairs
 from dedup.index.flat import flat_pairs
 from dedup.index.neighbours import NeighbourProgress, nearest_rows
 from dedup.index.pairs import (
@@ -34,6 +34,7 @@ from dedup.index.pairs import (
     whole_pairs,
 )
 from dedup.index.table import FingerprintTable, row_keys
+from dedup.index.window_store import WindowStore
 from dedup.records import CandidatePair, IndexQuality, Source
 from dedup.settings import Settings
 
@@ -97,7 +98,7 @@ class CandidateSearch:
     ) -> None:
         self._table = table
         self._asked = np.ones(len(table), dtype=bool) if is_new is None else is_new
-        self._nodes, self._node_of = _equal_rows(table)
+        self._nodes, self._node_of = equal_rows(table)
         self._library = Library(
             table.take(self._nodes), greys, self._asked[self._nodes], settings.hash_radius_bits
         )
@@ -128,7 +129,7 @@ class CandidateSearch:
         for found in by_hash.pairs():
             self._exact += len(found)
             yield from library.as_pairs(found, Source.HASH)
-        for found in window_pairs(library, self._seen, self._folder):
+        for found in window_pairs(library, self._seen, self._windows(library)):
             yield from library.as_pairs(found, Source.WINDOW)
         for found in self._flat_pairs():
             yield from library.as_pairs(found, Source.FLAT)
@@ -136,6 +137,12 @@ class CandidateSearch:
             for found in self._neighbour_pairs(*by_hash.sample):
                 self._beyond += len(found)
                 yield from library.as_pairs(found, Source.NEIGHBOUR)
+
+    def _windows(self, library: Library) -> Windows:
+        return WindowStore(library, self._folder)
+
+    def _nearest(self, library: Library, progress: NeighbourProgress) -> Iterator[tuple[Rows, Rows]]:
+        return nearest_rows(library.table, library.is_new, self._folder, progress)
 
     def _twins(self) -> Iterator[CandidatePair]:
         """Photos with equal fingerprints, each with the first of them, which searches for all."""
@@ -166,7 +173,7 @@ class CandidateSearch:
         sample = np.sort(self._seen.keys(sample_first, sample_second))
         recalled = np.zeros(len(sample), dtype=bool)
         hashed = library.table.texture >= HASH_TEXTURE_LEVELS
-        for asked, near in nearest_rows(library.table, library.is_new, self._folder, progress):
+        for asked, near in self._nearest(library, progress):
             recalled |= is_among(sample, np.sort(self._seen.keys(asked, near)))
             both = hashed[asked] & hashed[near]
             pairs = np.stack(self._open(asked[both], near[both]), axis=1)
@@ -187,7 +194,7 @@ class CandidateSearch:
         return first[is_open], second[is_open]
 
 
-def _equal_rows(table: FingerprintTable) -> tuple[Rows, Rows]:
+def equal_rows(table: FingerprintTable) -> tuple[Rows, Rows]:
     """The rows that search, and for every row the one that searches for it: the first with its fingerprint, if many
     have it."""
     keys = row_keys(table, with_aspect=True)

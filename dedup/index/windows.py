@@ -14,10 +14,13 @@ is not separable: one product with a matrix of 64 x 4096 each.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Greys = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -116,6 +119,16 @@ def aspect_class(aspects: NDArray[np.floating]) -> NDArray[np.int64]:
 @lru_cache(maxsize=256)
 def turned_cells(aspect_class: int, angle: float) -> sparse.csr_array:
     """(1024, 4096): the 32 x 32 cells of the turned window, row by row, as sums of pixels of the grey."""
+    from scipy import sparse  # 90 ms of a start, which a question about one picture does not have
+
+    weights, pixels = _turned_samples(aspect_class, angle)
+    cell = np.tile(np.arange(CELLS * CELLS), len(pixels))
+    entries = (weights.ravel(), (cell, pixels.ravel()))
+    return sparse.csr_array(entries, shape=(CELLS * CELLS, GREY_PX * GREY_PX), dtype=np.float32)
+
+
+def _turned_samples(aspect_class: int, angle: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(16, 1024): weights, and the pixels of the grey, whose sums are the cells of the turned window."""
     aspect = float(np.exp(aspect_class * _ASPECT_STEP))
     half = float(_straightened_side(np.array([aspect]), angle)[0]) / 2
     place = ((np.arange(CELLS) + 0.5) / CELLS * 2 - 1) * half
@@ -132,9 +145,7 @@ def turned_cells(aspect_class: int, angle: float) -> sparse.csr_array:
             u, v = column - left, row - top
             pixels += [top * GREY_PX + left + step for step in (0, 1, GREY_PX, GREY_PX + 1)]
             weights += [(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v]
-    cell = np.tile(np.arange(CELLS * CELLS), len(pixels))
-    entries = (np.concatenate(weights) / 4, (cell, np.concatenate(pixels)))
-    return sparse.csr_array(entries, shape=(CELLS * CELLS, GREY_PX * GREY_PX), dtype=np.float32)
+    return np.stack(weights) / 4, np.stack(pixels)
 
 
 @lru_cache(maxsize=256)
@@ -184,6 +195,27 @@ def window_hashes(greys: Greys, aspects: NDArray[np.floating]) -> NDArray[np.uin
             hashes[some, len(UPRIGHT) :] = _median_bits(
                 turned.reshape(len(some), len(ANGLES), HASH_SIDE, HASH_SIDE)
             )
+    return hashes
+
+
+def window_hashes_of_one(grey: Greys, aspect: float) -> NDArray[np.uint64]:
+    """(WINDOW_COUNT,): `window_hashes` of one picture, without the matrices that only pay for many.
+
+    Sums of float32 in another order: a coefficient within a millionth of the median may fall to its other side.
+    """
+    matrix, across, down = _grid()
+    cuts = len(matrix) // HASH_SIDE
+    both = (matrix @ (grey.astype(np.float32) @ matrix.T)).reshape(cuts, HASH_SIDE, cuts, HASH_SIDE)
+    hashes = np.empty(WINDOW_COUNT, dtype=np.uint64)
+    hashes[: len(UPRIGHT)] = _median_bits(both[down, :, across, :])
+    kind = int(aspect_class(np.array([aspect]))[0])
+    basis, flat = cosines(HASH_SIDE), grey.reshape(-1).astype(np.float32)
+    turned = np.empty((len(ANGLES), HASH_SIDE, HASH_SIDE), dtype=np.float32)
+    for number, angle in enumerate(ANGLES):
+        weights, pixels = _turned_samples(kind, angle)
+        cells = (weights.astype(np.float32) * flat[pixels]).sum(axis=0).reshape(CELLS, CELLS)
+        turned[number] = basis @ cells @ basis.T
+    hashes[len(UPRIGHT) :] = _median_bits(turned)
     return hashes
 
 

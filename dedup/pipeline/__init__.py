@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         undo_run,
     )
     from dedup.pipeline.comparing import check_picture_place, compare_files, write_picture
+    from dedup.pipeline.checking import Checker
     from dedup.pipeline.deciding import (
         decide,
         forget_decisions,
@@ -49,9 +50,12 @@ if TYPE_CHECKING:
     from dedup.pipeline.tending import examine_installation, export_photos, library_stats
 
 __all__ = [
+    "CheckChoice",
+    "Checker",
     "Progress",
     "PurgeChoice",
     "Watch",
+    "answer_to_json",
     "apply_plan",
     "catalogue_path",
     "check_pictures",
@@ -97,6 +101,7 @@ _HOMES = {
         "undo_run",
     ),
     "dedup.pipeline.comparing": ("check_picture_place", "compare_files", "write_picture"),
+    "dedup.pipeline.checking": ("Checker",),
     "dedup.pipeline.intake": ("CheckChoice", "answer_to_json", "check_pictures"),
     "dedup.pipeline.deciding": (
         "decide",

@@ -2,6 +2,7 @@
 
     finding.py  a file, a photo, a pair, a match, a group, a report
     acting.py   a decision, a plan and its operations, what came of them
+    checking.py what the library says about one picture
     comparing.py  the measures of two pictures, the frames of a sequence
 
 Promises: every record is complete when it is made, holds plain values only (so it is equal, hashable
@@ -31,6 +32,7 @@ from dedup.records.acting import (
     Verdict,
     xattrs_digest,
 )
+from dedup.records.checking import Answer, Checked, Likeness
 from dedup.records.comparing import (
     Asked,
     Comparison,
@@ -76,9 +78,11 @@ __all__ = [
     "Act",
     "AlsoLike",
     "Asked",
+    "Answer",
     "CandidatePair",
     "Cause",
     "Change",
+    "Checked",
     "Comparison",
     "Companion",
     "Decision",
@@ -91,6 +95,7 @@ __all__ = [
     "IndexQuality",
     "Inspection",
     "LeftOut",
+    "Likeness",
     "Match",
     "Measure",
     "Member",
