@@ -130,8 +130,9 @@ def take_back(places: Places, run: Run, entry: Entry, standings: Sequence[Standi
         put_times_back(kept)
     except (OSError, Stays) as error:
         why, remedy = (error.why, error.remedy) if isinstance(error, Stays) else (_words(error), "")
-        # A unit of which a part is back already has no end yet: `recover` goes on with it.
-        kind = "" if folders else "kept"
+        # What is half back has no end yet: `recover` goes on with it. Who says that it stays has put it back.
+        whole = (isinstance(error, Stays) and not folders) or _is_untouched(standings)
+        kind = "kept" if whole else ""
         return Back(entry, outcome_of(run, entry, Ending.REFUSED, why, remedy), kind, folders)
     if entry.act is not Act.REFLINK and any(not one.move.quarantine for one in standings):
         notes.append("a part of it was purged and does not come back")
@@ -157,6 +158,19 @@ def look_first(entry: Entry, standings: Sequence[Standing]) -> None:
             raise Stays("it is neither in quarantine nor in its place")
         if one.at_place is not None and not syscalls.is_regular(one.at_place):
             raise Stays(f"{one.place_path} is no longer a plain file", "look there first")
+
+
+def _is_untouched(standings: Sequence[Standing]) -> bool:
+    """Whether every file is still where it was when it was looked at first."""
+    try:
+        return all(
+            identity_of(spot.look()) == identity_of(before)
+            for one in standings
+            for spot, before in ((one.name, one.at_name), (one.place, one.at_place))
+            if spot is not None
+        )
+    except OSError:
+        return False
 
 
 def _give_back(one: Standing) -> str:
