@@ -161,7 +161,11 @@ def xattrs_of(path: bytes) -> tuple[tuple[str, bytes], ...]:
 def walk(folder: bytes) -> Iterator[bytes]:
     """Every name below a folder, in order, without following a symlink."""
     with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
+        # FUSE lets a file that is open live on under such a name when it is deleted, for as long as it is open.
+        found = sorted(
+            (entry for entry in entries if not entry.name.startswith(b".fuse_hidden")),
+            key=lambda entry: entry.name,
+        )
     for entry in found:
         yield entry.path
         if entry.is_dir(follow_symlinks=False):
