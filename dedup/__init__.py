@@ -21,6 +21,7 @@ The way of a photo, each arrow a record of `records`:
     plan/           groups, decisions to operations          apply/          operations to the disk, and back
     journal.py      what was intended, and what came of it
     catalogue/      one SQLite file that remembers it all    pipeline/       wires the stages; one function per command
+    library.py      `Library`: asked about pictures by programs    serve.py    the same over HTTP
     cli/            words to settings, results to words
 
 Imports point one way: cli > pipeline > stages > decode, catalogue, engine > settings > errors > records; stages never
@@ -35,9 +36,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dedup.errors import Busy, CatalogueInDoubt, DedupError, InternalFault, Unsafe, UsageError
+    from dedup.library import Library
     from dedup.pipeline import find_duplicates, load_report, scan_library
     from dedup.records import (
+        Answer,
+        Checked,
         DuplicateGroup,
+        Likeness,
         Match,
         Member,
         Photo,
@@ -55,6 +60,10 @@ __all__ = [
     "scan_library",
     "find_duplicates",
     "load_report",
+    "Library",
+    "Answer",
+    "Checked",
+    "Likeness",
     "Settings",
     "Report",
     "DuplicateGroup",
@@ -75,6 +84,7 @@ __all__ = [
 
 _HOMES = {
     "dedup.pipeline": ("scan_library", "find_duplicates", "load_report"),
+    "dedup.library": ("Library",),
     "dedup.settings": ("Settings",),
     "dedup.errors": ("DedupError", "UsageError", "Busy", "Unsafe", "CatalogueInDoubt", "InternalFault"),
 }

@@ -7,6 +7,7 @@ there, since everything heavy is imported by the command that needs it. Does not
     frame.py      what every command is made of             words.py      the end of a scan in sentences
     finding.py    scan                                      reporting.py  report
     comparing.py  compare                                   checking.py   check, serve
+    sequencing.py sequence
     acting.py     apply, undo, recover, purge
     deciding.py   plan, ignore                              tending.py    stats, doctor, config, export
 """
@@ -22,21 +23,22 @@ import click
 
 from dedup import __version__
 from dedup.cli.acting import apply, hint_at_unfinished, purge, recover, undo
-from dedup.cli.checking import check
+from dedup.cli.checking import check, serve
 from dedup.cli.comparing import compare
 from dedup.cli.deciding import ignore, plan
 from dedup.cli.finding import scan
 from dedup.cli.frame import FAULT, READER_GONE, Command, Globals, global_options
 from dedup.cli.reporting import report
+from dedup.cli.sequencing import sequence
 from dedup.cli.talk import Interrupted, ReaderGone, Talk, hush_interruptions, stop_soon
 from dedup.cli.tending import config, doctor, export, stats
 from dedup.errors import DedupError, UsageError
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Find": (scan, compare, check),
+    "Find": (scan, compare, check, sequence),
     "Decide": (report, plan, ignore),
     "Act": (apply, undo, recover, purge),
-    "Look after": (stats, doctor, config, export),
+    "Look after": (stats, doctor, config, export, serve),
 }
 """All commands, as `dedup --help` shows them."""
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -133,3 +133,54 @@ def _pour(source: IO[bytes], target: IO[bytes]) -> None:
         target.flush()
     except OSError as error:
         raise UnreadableInput(f"-: stdin cannot be read or kept ({error.strerror or error})") from error
+
+
+@click.command(cls=Command)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8321, show_default=True, help="0: any that is free."
+)
+@click.option(
+    "--token-file",
+    metavar="FILE",
+    help="Where the token is; made if it is missing (default: beside the catalogue).",
+)
+@click.option(
+    "--library", "folders", multiple=True, metavar="FOLDER", help="Only photos below this folder count."
+)
+@click.option(
+    "--max-body-bytes", type=click.IntRange(1), default=64 << 20, show_default=True, help="Largest picture."
+)
+@click.option(
+    "--body-timeout-s", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Time to send it."
+)
+@click.pass_obj
+def serve(
+    given: Globals,
+    /,
+    host: str,
+    port: int,
+    token_file: str | None,
+    folders: tuple[str, ...],
+    **bounds: Any,
+) -> int:
+    """Answer `check` over HTTP, for other machines: /check, /health, /openapi.json."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from dedup import pipeline
+    from dedup.library import Library
+    from dedup.serve import ServeLimits, read_token
+    from dedup.serve import serve as answer
+
+    settings, talk = given.settings(), given.talk
+    path = token_file or f"{pipeline.catalogue_path(settings)}.token"
+    limits = ServeLimits(body_bytes=bounds["max_body_bytes"], body_s=bounds["body_timeout_s"])
+    with Library.open(folders=folders, settings=settings) as library:
+        library.prepare()
+        token = read_token(path)
+
+        def ready(host: str, port: int) -> None:
+            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            talk.say(f"listening at http://{where}; the token is in {os.path.abspath(path)}")
+
+        answer(library, token, (host, port), limits, ready)
+    return 0

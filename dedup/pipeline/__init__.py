@@ -30,8 +30,8 @@ if TYPE_CHECKING:
         survey_purge,
         undo_run,
     )
+    from dedup.pipeline.checking import Checker, look_at_file
     from dedup.pipeline.comparing import check_picture_place, compare_files, write_picture
-    from dedup.pipeline.checking import Checker
     from dedup.pipeline.deciding import (
         decide,
         forget_decisions,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from dedup.pipeline.places import Progress, catalogue_path, has_unfinished
     from dedup.pipeline.results import load_report
     from dedup.pipeline.scan import find_duplicates, scan_folders, scan_library
+    from dedup.pipeline.sequencing import plan_groups
     from dedup.pipeline.showing import write_html
     from dedup.pipeline.tending import examine_installation, export_photos, library_stats
 
@@ -74,8 +75,10 @@ __all__ = [
     "list_runs",
     "load_plan",
     "load_report",
+    "look_at_file",
     "make_plan",
     "part_photos",
+    "plan_groups",
     "purge_quarantine",
     "read_decisions",
     "recover_runs",
@@ -101,7 +104,7 @@ _HOMES = {
         "undo_run",
     ),
     "dedup.pipeline.comparing": ("check_picture_place", "compare_files", "write_picture"),
-    "dedup.pipeline.checking": ("Checker",),
+    "dedup.pipeline.checking": ("Checker", "look_at_file"),
     "dedup.pipeline.intake": ("CheckChoice", "answer_to_json", "check_pictures"),
     "dedup.pipeline.deciding": (
         "decide",
@@ -129,6 +132,7 @@ _HOMES = {
         "scan_folders",
         "scan_library",
     ),
+    "dedup.pipeline.sequencing": ("plan_groups",),
     "dedup.pipeline.showing": ("write_html",),
     "dedup.pipeline.tending": (
         "examine_installation",

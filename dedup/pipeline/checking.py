@@ -150,9 +150,10 @@ class Checker:
         self._engine.close()
         self.known.close()
 
-    def hire(self) -> None:
-        """Have a worker ready, before this process has threads and fills its memory."""
-        self._engine.dismiss(self._engine.hire())
+    def hire(self, count: int = 1) -> None:
+        """Have workers ready, before this process has threads and fills its memory."""
+        for worker in [self._engine.hire() for _ in range(count)]:
+            self._engine.dismiss(worker)
 
     def _look_at_folders(self, catalogue: Catalogue) -> None:
         for folder in self._folders:
