@@ -19,6 +19,8 @@ The way of a photo, each arrow a record of `records`:
     confirm/        candidate pairs to measured matches      cluster/        matches to groups around a keeper
     keeper/         which photo to keep, and why             report/         groups to text, JSON, CSV and HTML
     plan/           groups, decisions to operations          apply/          operations to the disk, and back
+    compare/        two pictures to named measures           sequence.py     frames that change, break or repeat
+    testing.py      `assert_same_picture` and the pytest plugin
     journal.py      what was intended, and what came of it
     catalogue/      one SQLite file that remembers it all    pipeline/       wires the stages; one function per command
     library.py      `Library`: asked about pictures by programs    serve.py    the same over HTTP
@@ -37,10 +39,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dedup.errors import Busy, CatalogueInDoubt, DedupError, InternalFault, Unsafe, UsageError
     from dedup.library import Library
-    from dedup.pipeline import find_duplicates, load_report, scan_library
+    from dedup.pipeline import compare_files, find_duplicates, load_report, scan_library
     from dedup.records import (
         Answer,
         Checked,
+        Comparison,
         DuplicateGroup,
         Likeness,
         Match,
@@ -50,8 +53,10 @@ if TYPE_CHECKING:
         Reason,
         Relation,
         Report,
+        SequenceReport,
         Skipped,
     )
+    from dedup.sequence import examine_sequence
     from dedup.settings import Settings
 
 __version__ = "0.1.0"
@@ -60,6 +65,10 @@ __all__ = [
     "scan_library",
     "find_duplicates",
     "load_report",
+    "compare_files",
+    "examine_sequence",
+    "Comparison",
+    "SequenceReport",
     "Library",
     "Answer",
     "Checked",
@@ -83,8 +92,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "dedup.pipeline": ("scan_library", "find_duplicates", "load_report"),
+    "dedup.pipeline": ("scan_library", "find_duplicates", "load_report", "compare_files"),
     "dedup.library": ("Library",),
+    "dedup.sequence": ("examine_sequence",),
     "dedup.settings": ("Settings",),
     "dedup.errors": ("DedupError", "UsageError", "Busy", "Unsafe", "CatalogueInDoubt", "InternalFault"),
 }

@@ -95,6 +95,10 @@ def test_the_examples_run_in_order(tmp_path: Path) -> None:
     )
     picture.save(folder / "a.jpg", quality=95)
     picture.save(tmp_path / "Pictures" / "b.jpg", quality=70)
+    frames = tmp_path / "Pictures" / "frames"
+    frames.mkdir()
+    for number in range(5):
+        picture.save(frames / f"frame{number}.png")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DEDUP_", "XDG_"))}
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()

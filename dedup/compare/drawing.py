@@ -86,6 +86,22 @@ def compose(panels: list[Image.Image], titles: tuple[str, ...], columns: int = 2
     return stream.getvalue()
 
 
+def draw_background(mean: Rgb, sigma: Rgb, odd: list[tuple[str, Rgb, NDArray[np.bool_]]]) -> bytes:
+    """PNG: the mean of a scene, how much it varies, and each odd frame (name, picture, mask) with what is foreign."""
+    panels = [Image.fromarray(mean), Image.fromarray(sigma)]
+    titles = ["background: the mean of all frames", "how much each place varies (two sigma, x 4)"]
+    for name, picture, mask in odd:
+        grey = np.asarray(Image.fromarray(picture).convert("L"), np.float32)[..., None] * 0.5 + 90
+        shown = np.where(mask[..., None], picture, grey).clip(0, 255).astype(np.uint8)
+        panel = Image.fromarray(shown)
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if len(rows):
+            _frame(panel, (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])))
+        panels.append(panel)
+        titles.append(name)
+    return compose(panels, tuple(titles))
+
+
 def _shortened(
     title: str, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, wide: int
 ) -> str:

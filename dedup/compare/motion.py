@@ -144,10 +144,9 @@ def _track(first: list[Floats], second: list[Floats], points: Floats) -> tuple[F
         a, b = first[level], second[level]
         at: Floats = points / np.float32(2**level)
         moves *= 2 if level < len(first) - 1 else 1
-        gy, gx = np.gradient(a)
         x, y = at[:, :1] + dx, at[:, 1:] + dy
         template = _sample(a, x, y)
-        tx, ty = _sample(gx.astype(np.float32), x, y), _sample(gy.astype(np.float32), x, y)
+        tx, ty = (_sample(np.asarray(np.gradient(a, axis=axis), np.float32), x, y) for axis in (1, 0))
         xx, yy, xy = (tx * tx).sum(1), (ty * ty).sum(1), (tx * ty).sum(1)
         determinant = np.maximum(xx * yy - xy * xy, 1e-3)
         for _ in range(ROUNDS):

@@ -36,6 +36,7 @@ from dedup.records.checking import Answer, Checked, Likeness
 from dedup.records.comparing import (
     Asked,
     Comparison,
+    FramesAsked,
     Hurdle,
     Measure,
     Motion,
@@ -90,6 +91,7 @@ __all__ = [
     "Ending",
     "Figures",
     "Fingerprint",
+    "FramesAsked",
     "GroupingResult",
     "Hurdle",
     "IndexQuality",

@@ -111,6 +111,20 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class FramesAsked:
+    """What is to be found out about a folder of frames."""
+
+    order: str = "name"
+    """`name`, with numbers as numbers, or `time` of capture and then of the file."""
+    threshold: float = 0.2
+    """Symmetric Kullback-Leibler distance from which a change is sudden."""
+    motion: bool = False
+    """Tell a moved camera from a moved subject."""
+    draw: bool = False
+    """Draw the background and the frames that stand out from it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Motion:
     """What moved between two frames."""
 
@@ -162,6 +176,9 @@ class SequenceReport:
     """Of each distance: its name, median, 95th percentile and largest between consecutive frames, and the value that
     cuts off as many steps as the threshold does; None where that cuts off none."""
     skipped: tuple[Skipped, ...]
+    """Files that are photos by name or content and could not be read."""
+    background_png: bytes = b""
+    """Empty unless asked for, and where no scene is still for four frames."""
 
     @property
     def changes(self) -> tuple[Step, ...]:
@@ -187,6 +204,7 @@ class SequenceReport:
 __all__ = [
     "Asked",
     "Comparison",
+    "FramesAsked",
     "Hurdle",
     "Measure",
     "Motion",
