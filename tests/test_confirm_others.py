@@ -152,6 +152,13 @@ def test_two_night_frames_are_nothing_to_each_other(shelf: Shelf, night: str) ->
     assert shelf.ask(first, scaled(second, 0.5)) is None
 
 
+def test_a_night_frame_whose_grain_was_compressed_away_is_no_copy_of_another(shelf: Shelf) -> None:
+    """At a level of 5 and a noise of 1.7, quality 75 leaves almost none of it."""
+    first, second = (night_frame(seed, 5.0, 1.7, (1200, 800)) for seed in (1, 2))
+    assert shelf.ask(first, jpeg(second, 75)) is None
+    assert relation(shelf.ask(first, jpeg(first, 75))) is Relation.SAME_PICTURE
+
+
 @pytest.mark.parametrize("night", ["dark", "grey"])
 def test_a_copy_of_a_night_frame_is_the_same_picture(shelf: Shelf, night: str) -> None:
     frame = night_frame(1, *NIGHTS[night])

@@ -215,7 +215,15 @@ class PairMeasurer:
         coarse = alignment.align(*greys, start.alignment.map, alignment.LEVELS_PX[1:])
         if coarse.correlation < relation.SCENE_CORRELATION:
             return None
-        fine = alignment.align(*greys, coarse.map, (alignment.REFINED_PX,), alignment.REFINING_ROUNDS)
+        starts = [coarse.map]
+        if is_same_frame(a.size, b.size[::-1] if start.orientation >= 5 else b.size):
+            # Tones may draw the map aside; most edits leave the frame exactly as it was.
+            starts.append(IDENTITY)
+        refined = (
+            alignment.align(*greys, matrix, (alignment.REFINED_PX,), alignment.REFINING_ROUNDS)
+            for matrix in starts
+        )
+        fine = max(refined, key=lambda found: found.correlation)
         matrix = fine.map if fine.overlap else coarse.map
         found = compare_registered(a.small, turned, matrix)
         stored = a.small_stored or (a.small if b.small_stored else None)

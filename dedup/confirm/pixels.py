@@ -148,7 +148,7 @@ def measure_grain(a: Pixels, b: Pixels) -> tuple[float, float]:
     correlation : float
         -1 to 1; a quality-75 copy of a noise-only night frame has 0.28 to 0.39, other night frames at most 0.03.
     strength : float
-        Standard deviation of the weaker one's grain, in levels.
+        Standard deviation of the stronger one's grain, in levels: compression may have taken the other's.
     """
     from scipy import ndimage
 
@@ -159,9 +159,9 @@ def measure_grain(a: Pixels, b: Pixels) -> tuple[float, float]:
         luma = np.asarray(image) @ LUMA
         grains.append(luma - ndimage.gaussian_filter(luma, GRAIN_SIGMA_PX, truncate=2.5))
     p, q = grains
-    strength = float(min(p.std(), q.std()))
-    if strength < 1e-3:
-        return 0.0, 0.0
+    strength = float(max(p.std(), q.std()))
+    if min(p.std(), q.std()) < 1e-3:
+        return 0.0, strength
     return float(np.corrcoef(p.reshape(-1), q.reshape(-1))[0, 1]), strength
 
 

@@ -26,7 +26,8 @@ FLAT_SHIFT_LEVELS = 3.0
 GRAIN_CORRELATION = 0.15
 """Copies of noise-only frames correlate with 0.28 and more, other frames with at most 0.03."""
 GRAIN_LEVELS = 0.4
-"""Weaker grain than this is the encoder's."""
+"""Where neither has more grain than this, it is the encoder's: gradients have up to 0.17, the weakest night frame 0.78
+and its quality-75 copy 0.39, which correlate by 0.23; two such frames by 0.04 at most."""
 STRUCTURE_RATIO = 0.35
 """RMS over spread of luma below which the correlation of structure is above 0.93 of itself, and grain need not be
 asked."""
