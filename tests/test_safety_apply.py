@@ -15,8 +15,10 @@ import pytest
 
 from dedup.apply import Hooks, moves, own, places, steps, syscalls
 from dedup.apply.act import BATCH
+from dedup.apply.files import Holder
 from dedup.errors import Busy, Unsafe
 from dedup.journal import ABORTED, BEGUN, DONE, Journal
+from dedup.keeper import find_units
 from dedup.records import Act, Ending, Operation, Outcome, Relation
 from tests.acted import BYTES, EDITED, PICTURE, PIXELS, Acted, never, no_progress, says_yes
 
@@ -355,6 +357,7 @@ def test_a_file_that_is_open_for_writing_elsewhere_is_left_alone(library: Acted)
     operation = library.operation("in/dup.jpg", "keep.jpg")
     with library.path("in/dup.jpg").open("r+b"):
         refused(library.apply(operation), "written to by another program")
+    assert library.states() == {}
     assert only(library.apply(operation)).ending is Ending.DONE
 
 
@@ -377,13 +380,37 @@ def test_a_change_while_it_is_read_is_noticed(library: Acted) -> None:
     operation = library.operation("in/dup.jpg", "keep.jpg", relation=PIXELS)
     refused(library.apply(operation, confirm=touches), "changed")
     assert library.path("in/dup.jpg").exists()
+    assert library.states() == {}
 
 
-def test_what_is_no_plain_file_any_more_is_refused_before_it_is_opened(library: Acted) -> None:
+def test_what_is_no_plain_file_any_more_is_refused_before_it_is_opened(
+    library: Acted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To open a device, or the other end of a pipe, may be a deed of its own."""
     operation = library.operation("in/dup.jpg", "keep.jpg")
     library.path("in/dup.jpg").unlink()
     os.mkfifo(library.path("in/dup.jpg"))
+    opened: list[Any] = []
+    real = os.open
+
+    def note(path: Any, *words: Any, **more: Any) -> int:
+        opened.append(path)
+        return real(path, *words, **more)
+
+    monkeypatch.setattr(os, "open", note)
     refused(library.apply(operation), "no longer a plain file")
+    assert b"keep.jpg" in opened
+    assert b"dup.jpg" not in opened
+
+
+def test_another_inode_than_the_planned_one_is_another_file(library: Acted) -> None:
+    """As if everything else that a file system says of it were the same."""
+    operation = library.operation("in/dup.jpg", "keep.jpg")
+    for part in ("dup", "keep"):
+        planned = getattr(operation, part)
+        for change in ({"inode": planned.inode + 1}, {"device": planned.device + 1}):
+            wrong = replace(operation, **{part: replace(planned, **change)})
+            refused(library.apply(wrong), "another file than when the plan was made")
 
 
 def test_a_link_in_the_place_of_the_file_is_refused(library: Acted, tmp_path: Path) -> None:
@@ -400,12 +427,39 @@ def test_a_link_in_the_place_of_a_folder_is_refused(
     library: Acted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, walks: bool
 ) -> None:
     monkeypatch.setattr(syscalls, "_beneath_works", not walks)
-    operation = library.operation("in/dup.jpg", "keep.jpg")
-    outside = tmp_path / "outside"
-    library.path("in").rename(outside)
-    library.path("in").symlink_to(outside)
-    refused(library.apply(operation), "symbolic link")
-    assert (outside / "dup.jpg").exists()
+    library.write("high/deep/dup.jpg")
+    for name, folder in (("in/dup.jpg", "in"), ("high/deep/dup.jpg", "high")):
+        operation = library.operation(name, "keep.jpg")
+        outside = tmp_path / f"outside {folder}"
+        library.path(folder).rename(outside)
+        library.path(folder).symlink_to(outside)
+        refused(library.apply(operation), "symbolic link")
+        assert list(outside.rglob("dup.jpg"))
+
+
+@BOTH_ACTS
+def test_a_file_that_is_saved_over_before_the_act_is_not_even_moved(
+    library: Acted, monkeypatch: pytest.MonkeyPatch, act: Act
+) -> None:
+    """What need not be taken back cannot fail to be."""
+    dup = library.path("in/dup.jpg")
+    operation = library.operation("in/dup.jpg", "keep.jpg", act)
+    real, moved = Journal.append, []
+
+    def append(journal: Journal, *records: Any) -> None:
+        real(journal, *records)
+        if records[0]["kind"] == "intent":
+            save_over(dup, b"newer")
+            # As on file systems where the time of change says nothing of it.
+            monkeypatch.setattr(Holder, "check", lambda *_: None)
+            # From here on every change of a name is one too many; the probe is over.
+            for module, name in ((steps, "put_away"), (syscalls, "exchange")):
+                monkeypatch.setattr(module, name, lambda *words: moved.append(words))
+
+    monkeypatch.setattr(Journal, "append", append)
+    refused(library.apply(operation), "replaced while this ran")
+    assert moved == []
+    assert dup.read_bytes() == b"newer"
 
 
 def test_a_folder_that_is_swapped_in_the_last_moment_is_noticed(
@@ -419,7 +473,6 @@ def test_a_folder_that_is_swapped_in_the_last_moment_is_noticed(
         library.path("in").symlink_to(outside)
 
     operation = library.operation("in/dup.jpg", "keep.jpg")
-    after(monkeypatch, Journal, "append", lambda: None)
     real = Journal.append
 
     def append(journal: Journal, *records: Any) -> None:
@@ -690,6 +743,48 @@ def test_a_companion_that_changed_keeps_the_photo_too(library: Acted, which: str
     edit_quietly(library.path(which), b"STARS")
     refused(library.apply(operation), "changed")
     assert library.path("in/dup.jpg").exists()
+
+
+def test_a_sidecar_that_came_since_the_plan_keeps_the_photo(library: Acted) -> None:
+    library.write("in/dup.xmp", b"stars")
+    library.write("in/keep.jpg")
+    hooks = Hooks(says_yes, no_progress, never, find_units)
+    operations = {
+        "without it": library.operation("in/dup.jpg", "keep.jpg"),
+        "with it": library.operation("in/dup.jpg", "keep.jpg", along=[("in/dup.xmp", None)]),
+    }
+    refused(library.carry_out(library.plan(operations["without it"]), hooks), "dup.xmp belongs with it")
+    library.write("in/dup.jpg.xmp", b"more")
+    refused(library.carry_out(library.plan(operations["with it"]), hooks), "dup.jpg.xmp belongs with it")
+    library.path("in/dup.jpg.xmp").unlink()
+    assert only(library.carry_out(library.plan(operations["with it"]), hooks)).ending is Ending.DONE
+
+
+def test_a_sidecar_of_both_stays_with_the_kept_one(library: Acted) -> None:
+    library.write("in/one.jpg")
+    library.write("in/one.png")
+    library.write("in/one.xmp", b"of both")
+    hooks = Hooks(says_yes, no_progress, never, find_units)
+    operation = library.operation("in/one.png", "in/one.jpg")
+    assert only(library.carry_out(library.plan(operation), hooks)).ending is Ending.DONE
+    assert library.path("in/one.xmp").exists()
+
+
+def test_a_link_leaves_every_name_so_that_partners_do_not_matter(library: Acted) -> None:
+    library.write("in/dup.xmp", b"stars")
+    hooks = Hooks(says_yes, no_progress, never, find_units)
+    operation = library.operation("in/dup.jpg", "keep.jpg", Act.HARDLINK)
+    assert only(library.carry_out(library.plan(operation), hooks)).ending is Ending.DONE
+
+
+@pytest.mark.parametrize("part", ["file", "twin"])
+def test_the_digests_of_companions_are_held_against_their_bytes(library: Acted, part: str) -> None:
+    library.write("in/dup.xmp", b"stars")
+    library.write("keep.xmp", b"stars")
+    operation = library.operation("in/dup.jpg", "keep.jpg", along=[("in/dup.xmp", "keep.xmp")])
+    (companion,) = operation.companions
+    wrong = replace(companion, **{part: replace(getattr(companion, part), digest=b"0" * 32)})
+    refused(library.apply(replace(operation, companions=(wrong,))), "the bytes that were planned for")
 
 
 def test_if_a_companion_cannot_go_the_photo_comes_back(
@@ -969,6 +1064,34 @@ def test_protected_places_are_left_alone(library: Acted, act: Act, folder: str) 
     assert "protected" in outcome.reason
     assert library.look() == was
     assert not (library.root / ".dedup").exists()
+
+
+def test_a_protected_root_is_never_written_to(library: Acted, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    operation, real = library.operation("in/dup.jpg", "keep.jpg"), os.mkdir
+
+    def note(path: Any, *words: Any, **more: Any) -> None:
+        made.append(path)
+        real(path, *words, **more)
+
+    monkeypatch.setattr(os, "mkdir", note)
+    refused(library.apply(operation, protect=[library.root]), "protected")
+    assert b".dedup" not in made
+
+
+def test_a_protected_folder_is_known_by_its_path_even_if_it_cannot_be_looked_at(
+    library: Acted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, real = os.fsencode(library.path("in")), os.stat
+
+    def refuses(path: Any, *words: Any, **more: Any) -> os.stat_result:
+        if path == folder:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *words, **more)
+
+    operation = library.operation("in/dup.jpg", "keep.jpg")
+    monkeypatch.setattr(os, "stat", refuses)
+    refused(library.apply(operation, protect=[library.path("in")]), "protected")
 
 
 def test_a_protected_folder_is_known_under_another_name(library: Acted, tmp_path: Path) -> None:

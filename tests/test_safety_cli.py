@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from dedup import pipeline
+from dedup.catalogue import Catalogue
 from dedup.journal import Journal
 from dedup.records import Selection
 from dedup.settings import Settings
@@ -173,6 +174,32 @@ def test_two_runs_at_once_are_one_and_a_refusal(desk: Desk) -> None:
                 desk.type(*words, code=4)
         desk.type("undo", "--list")
         desk.type("report")
+
+
+def test_a_scan_and_an_apply_hold_each_other_off(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue = desk.home / ".local/share/dedup/catalogue.db"
+    with Catalogue.open(str(catalogue), write=True):
+        desk.type("apply", "all.plan", "--yes", code=4)
+    assert not (desk.photos / ".dedup").exists()
+    monkeypatch.setenv("DEDUP_STATE", str(desk.home / "state"))
+    seen: list[int] = []
+
+    def meanwhile(stage: str, done: int, _total: int | None) -> None:
+        if (stage, done) == ("apply", 1):
+            desk.type("scan", "Pictures", code=4)
+            seen.append(done)
+
+    watch = pipeline.Watch(meanwhile)
+    pipeline.apply_plan(pipeline.load_plan(str(desk.home / "all.plan")), Settings(db=str(catalogue)), watch)
+    assert seen == [1]
+    assert len(watch.outcomes) == 3
+
+
+def test_apply_needs_no_catalogue(desk: Desk) -> None:
+    for name in ("catalogue.db", "catalogue.db-wal", "catalogue.db-shm"):
+        (desk.home / ".local/share/dedup" / name).unlink(missing_ok=True)
+    out, _ = desk.type("apply", "all.plan", "--yes")
+    assert out.startswith("3 moved to quarantine")
 
 
 def crash(desk: Desk) -> None:

@@ -157,7 +157,7 @@ class Reader:
     def check_same(self, dup: Held, keep: Held, *, hashed: bool = True) -> None:
         """Read two files to the end and check that they hold the same bytes, and of the planned digest.
 
-        Not `hashed` where the keeper was just now, and its time of change tells that it has not changed since.
+        Not `hashed`, it says that the two are the same now, not that they are what was planned for.
         """
         digest, size = hashlib.sha256(), keep.planned.size_bytes
         if dup.planned.size_bytes != size:

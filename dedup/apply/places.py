@@ -287,10 +287,7 @@ class Places:
     def _find_aliases(self, ready: Sequence[Root], onlookers: Iterable[bytes]) -> None:
         for root in ready:
             for other in self.roots.values():
-                if other is not root and (
-                    identity_of(os.fstat(other.fd)) == identity_of(os.fstat(root.fd))
-                    or own.sees(other.fd, root)
-                ):
+                if other is not root and own.sees(other.fd, root):
                     self.aliases.add(frozenset((root.number, other.number)))
         for path in onlookers:
             with suppress(OSError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -34,6 +34,8 @@ class Hooks:
     progress: Callable[[str, int, int | None], None] = lambda _stage, _done, _total: None
     stopping: Callable[[], bool] = lambda: False
     """Asked between steps: whether to finish what is at hand and stop."""
+    find_units: Callable[[Iterable[str]], Mapping[str, tuple[str, ...]]] = lambda _names: {}
+    """Given the names in a folder: for each photo, the other files that go where it goes."""
 
 
 @dataclass(slots=True)
@@ -67,6 +69,7 @@ class Steps:
         self.places = places
         self.holder = holder
         self.hooks = hooks
+        self._units: dict[tuple[int, bytes], Mapping[str, tuple[str, ...]]] = {}
         self.reader = Reader(hooks.stopping)
         self.patient = Reader(lambda: False)
         """For after the act: from then on a wish to stop has to wait."""
@@ -94,6 +97,8 @@ class Steps:
         self._read(checked)
         for one in (*checked.goes, *checked.stays):
             self.holder.check(one)
+        if op.act is Act.QUARANTINE:
+            self._check_partners(checked)
         if op.act is Act.HARDLINK:
             _check_metadata(op, dup.planned, keep.planned)
         for one in (*checked.goes, *checked.stays):
@@ -131,6 +136,32 @@ class Steps:
                 "the photo that is kept lies in a protected folder, and a change of the link would change it",
                 "use --action quarantine or reflink",
             )
+
+    def _check_partners(self, checked: Checked) -> None:
+        """No sidecar or partner has come since the plan was made: a unit goes together or not at all."""
+        dup, keep = checked.dup.spot, checked.keep.spot
+        stay = self._unit_of(keep) if keep.folder is dup.folder else set()
+        known = {one.spot.name for one in checked.goes if one.spot.folder is dup.folder}
+        if left := sorted(self._unit_of(dup) - stay - known):
+            raise Refused(
+                f"{os.fsdecode(left[0])} belongs with it, and was not there when the plan was made", AGAIN
+            )
+
+    def _unit_of(self, spot: Spot) -> set[bytes]:
+        """Names beside it that go where it goes, and what goes with those. Each folder is listed once in a run."""
+        place = spot.folder.root.number, spot.folder.path
+        if place not in self._units:
+            with os.scandir(spot.folder.fd) as entries:
+                names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+            self._units[place] = self.hooks.find_units(names)
+        units, waiting = self._units[place], [os.fsdecode(spot.name)]
+        found = set(waiting)
+        while waiting:
+            for other in units.get(waiting.pop(), ()):
+                if other not in found:
+                    found.add(other)
+                    waiting.append(other)
+        return {os.fsencode(name) for name in found} - {spot.name}
 
     def _read(self, checked: Checked) -> None:
         """Read all of it: bytes against bytes, or digests and then the pictures."""
@@ -185,7 +216,7 @@ class Steps:
         try:
             self._look_once_more(dup, None)
             syscalls.exchange(place.at, dup.spot.at)
-            self._look_at_what_came_out(dup, place, keep, by_link=True)
+            self._look_at_what_came_out(dup, place, keep)
             if identity_of(dup.spot.look()) != keep.identity:
                 raise dup.refuse("was replaced while this ran")
             self._look_for_keepers(checked)
@@ -199,7 +230,7 @@ class Steps:
         self._look_once_more(dup, place)
         put_away(dup.spot, place)
         try:
-            self._look_at_what_came_out(dup, place, keep, by_link=True)
+            self._look_at_what_came_out(dup, place, keep)
             self._look_for_keepers(checked)
             syscalls.link_open_file(keep.fd, keep.spot.at, dup.spot.at)
             if identity_of(dup.spot.look()) != keep.identity:
@@ -240,10 +271,12 @@ class Steps:
         if place is not None and place.look() is not None:
             raise Refused(f"there is a file at {os.fsdecode(place.path)} already", "look there first")
 
-    def _look_at_what_came_out(
-        self, one: Held, place: Spot, keep: Held | None = None, *, by_link: bool = False
-    ) -> None:
-        """What lies in quarantine is the file that was read, to the last byte, and nobody is writing to it."""
+    def _look_at_what_came_out(self, one: Held, place: Spot, keep: Held | None = None) -> None:
+        """What lies in quarantine is the file that was read, and nobody is writing to it.
+
+        With a keeper of the same bytes it is held against that one, byte by byte, which says more than its digest would:
+        the keeper has these bytes now, whatever was done to it since it was read.
+        """
         found, planned = place.look(), one.planned
         if found is None or identity_of(found) != one.identity:
             raise one.refuse("was replaced while this ran")
@@ -253,8 +286,7 @@ class Steps:
         if lease.writer:
             raise one.refuse("is being written to by another program", "close that program, then try again")
         if keep is not None:
-            # For a link, which moved the keeper's time of change, the keeper is hashed again as well.
-            self.patient.check_same(one, keep, hashed=by_link)
+            self.patient.check_same(one, keep, hashed=False)
         else:
             self.patient.check_planned(one)
         if not lease.release():

@@ -14,6 +14,7 @@ A *content* is one sha256 digest with its fingerprint; a *file* is a path that c
 
 from __future__ import annotations
 
+from dedup.catalogue.database import hold_catalogue
 from dedup.catalogue.results import PackedGroup, PackedPair, ScanRecord, pack_group, pack_pair
 from dedup.catalogue.store import Catalogue, FileState, KnownFile, file_of_row
 
@@ -25,6 +26,7 @@ __all__ = [
     "PackedPair",
     "ScanRecord",
     "file_of_row",
+    "hold_catalogue",
     "pack_group",
     "pack_pair",
 ]

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from dedup.catalogue.schema import APPLICATION_ID, NARROW_TABLES, STEPS, TABLES
@@ -243,6 +243,27 @@ def _take_lock(path: str) -> int:
         # Some network disks have no flock. SQLite's own locks still keep two writers apart, later and less politely.
         return lock
     return lock
+
+
+@contextmanager
+def hold_catalogue(path: str) -> Iterator[None]:
+    """Keep every other writer off, for who changes what a scan is looking at; the catalogue itself is not opened.
+
+    Raises
+    ------
+    Busy
+        If another run holds it.
+    """
+    lock = None
+    if os.path.exists(path):
+        # Where no lock can be made, no scan can write either.
+        with suppress(Unsafe):
+            lock = _take_lock(path)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def _look_at_header(path: str) -> bool:

@@ -16,9 +16,11 @@ from dedup import apply as acts
 from dedup.apply import Hooks
 from dedup.apply.purge import AGELESS, count_files, is_purgeable, purge_entries
 from dedup.apply.undo import unsafe_about
+from dedup.catalogue import hold_catalogue
 from dedup.errors import Unsafe, UsageError
 from dedup.journal import DONE, PURGED, Entry, Journal, Run, state_folder
 from dedup.pipeline.confirming import HeldConfirmer
+from dedup.pipeline.places import catalogue_path
 from dedup.records import Ending, Outcome, Plan
 from dedup.settings import Settings
 
@@ -74,15 +76,21 @@ def apply_plan(plan: Plan, settings: Settings, watch: Watch) -> None:
     Raises
     ------
     Busy
-        If another run is changing photos.
+        If another run is changing photos, or scans.
     Unsafe
         If something must be looked at by a person.
     """
+    from dedup.keeper import find_units
+
     protected = [os.fsencode(os.path.abspath(os.path.expanduser(folder))) for folder in settings.protect]
-    with _told(), Journal.open(state_folder(), write=True) as journal:
+    with (
+        _told(),
+        hold_catalogue(catalogue_path(settings)),
+        Journal.open(state_folder(), write=True) as journal,
+    ):
         _recover_first(journal, watch)
         with HeldConfirmer(settings) as confirmer:
-            hooks = Hooks(confirmer.confirm, watch.progress, watch.stopping)
+            hooks = Hooks(confirmer.confirm, watch.progress, watch.stopping, find_units)
             before = max(journal.runs, default=0)
             for outcome in acts.apply_plan(plan, journal, protected, hooks):
                 watch.outcomes.append(outcome)
