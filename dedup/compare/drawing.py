@@ -6,6 +6,7 @@ Promises: a PNG of bounded size that says in its own text that it is one of ours
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,41 @@ def compose(panels: list[Image.Image], titles: tuple[str, ...], columns: int = 2
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", MARK.decode("ascii"))
     sheet.save(stream, "PNG", pnginfo=text)
+    return stream.getvalue()
+
+
+def draw_pair(frames: Frames, names: tuple[str, str] = ("A", "B")) -> bytes:
+    """PNG of two pictures that cannot be held against each other, as they are."""
+    panels = []
+    for picture in (frames.a, frames.b):
+        factor = max(1, -(-max(picture.shape[:2]) // PANEL_PX))
+        panels.append(_panel(_rgb(picture), factor))
+    sizes = [f"{picture.shape[1]} x {picture.shape[0]}" for picture in (frames.a, frames.b)]
+    titles = tuple(f"{letter}  {name}  {size}" for letter, name, size in zip("AB", names, sizes, strict=True))
+    return compose(panels, titles)
+
+
+def encode_png(picture: Any) -> bytes:
+    """A Pillow image, or an array (height, width[, 1, 3 or 4]) of uint8, as a PNG without loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither.
+    """
+    if not isinstance(picture, Image.Image):
+        pixels = np.asarray(picture)
+        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.size == 0:
+            raise TypeError(f"an array of {pixels.dtype} with shape {pixels.shape}")
+        if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4):
+            raise TypeError(f"an array with {pixels.shape[2]} channels")
+        picture = Image.fromarray(
+            np.ascontiguousarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+        )
+    stream = io.BytesIO()
+    if picture.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+        picture = picture.convert("RGB")
+    picture.save(stream, "PNG", icc_profile=picture.info.get("icc_profile"))
     return stream.getvalue()
 
 
