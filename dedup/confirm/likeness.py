@@ -22,6 +22,8 @@ from dedup.confirm.tone import ToneModel, fit_tone
 Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
+TONED_LEVELS = 2.5
+"""Mean difference after a tone at which the other way round could not be told to be better."""
 MONOCHROME_VARIANCE = 4.0
 """Variance of colour, levels squared, that compression alone puts into a picture of one tint."""
 SURROUNDINGS_PX = 6.0
@@ -170,6 +172,8 @@ def _toned(a: Floats, b: Floats, inside: NDArray[np.bool_]) -> tuple[Floats, Flo
         cost = float(gap[inside].mean()) if inside.any() else 0.0
         if best is None or cost < best[0]:
             best = (cost, model, forward, predicted, target, gap)
+        if cost <= TONED_LEVELS:
+            break
     assert best is not None
     _, model, forward, predicted, target, gap = best
     left, right = (a, predicted) if forward else (predicted, b)

@@ -34,6 +34,8 @@ GATE_CORRELATION = 0.5
 """Registered 64 px greys: edits reach 0.71 (a place of 15 % repainted), so no edit is lost by a wide margin."""
 SETTLED_CORRELATION = 0.985
 """A start that registers this well needs no further starts."""
+ASTRAY_CORRELATION = 0.5
+"""At 512 px: edits whose map went astray by two pixels still reach 0.6."""
 SETTLED_STARTS = 3
 """Of the starts tried, so many are followed to the end."""
 LEAST_SIDE_PX = 40
@@ -215,15 +217,12 @@ class PairMeasurer:
         coarse = alignment.align(*greys, start.alignment.map, alignment.LEVELS_PX[1:])
         if coarse.correlation < relation.SCENE_CORRELATION:
             return None
-        starts = [coarse.map]
-        if is_same_frame(a.size, b.size[::-1] if start.orientation >= 5 else b.size):
+        refine = ((alignment.REFINED_PX,), alignment.REFINING_ROUNDS)
+        fine = alignment.align(*greys, coarse.map, *refine)
+        upright = b.size[::-1] if start.orientation >= 5 else b.size
+        if ASTRAY_CORRELATION <= fine.correlation < SETTLED_CORRELATION and is_same_frame(a.size, upright):
             # Tones may draw the map aside; most edits leave the frame exactly as it was.
-            starts.append(IDENTITY)
-        refined = (
-            alignment.align(*greys, matrix, (alignment.REFINED_PX,), alignment.REFINING_ROUNDS)
-            for matrix in starts
-        )
-        fine = max(refined, key=lambda found: found.correlation)
+            fine = max(fine, alignment.align(*greys, IDENTITY, *refine), key=lambda found: found.correlation)
         matrix = fine.map if fine.overlap else coarse.map
         found = compare_registered(a.small, turned, matrix)
         stored = a.small_stored or (a.small if b.small_stored else None)
