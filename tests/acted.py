@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from dedup.apply import Hooks, apply_plan, recover_journal, undo_run
 from dedup.journal import Journal
@@ -22,6 +25,11 @@ from dedup.records import (
     Relation,
     xattrs_digest,
 )
+
+if not sys.platform.startswith("linux"):
+    pytest.skip(
+        "these tests play with descriptors and attributes as Linux shows them", allow_module_level=True
+    )
 
 BYTES, PIXELS, PICTURE, EDITED = (
     Relation.SAME_BYTES,

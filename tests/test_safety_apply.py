@@ -710,6 +710,48 @@ def test_a_keeper_that_is_not_there_by_name_afterwards_brings_the_duplicate_back
     assert dup.stat().st_ino == inode
 
 
+def test_a_keeper_that_is_edited_quietly_at_the_very_end_is_noticed(
+    library: Acted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are not read again for pictures that are alike; its time of change tells."""
+    operation = library.operation("in/dup.jpg", "keep.jpg", relation=PIXELS)
+    keep = library.path("keep.jpg")
+    before(monkeypatch, steps.Steps, "_look_for_keepers", lambda: edit_quietly(keep, edited(keep)))
+    refused(library.apply(operation), "changed while this ran")
+    assert library.path("in/dup.jpg").exists()
+
+
+class Timeless:
+    """What `fstat` says where the time of change says nothing."""
+
+    st_ctime_ns = 0
+
+    def __init__(self, status: os.stat_result) -> None:
+        self._status = status
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._status, name)
+
+
+def test_a_keeper_that_is_replaced_by_its_like_is_another_file(
+    library: Acted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.link(library.path("keep.jpg"), library.path("spare.jpg"))
+    operation = library.operation("in/dup.jpg", "keep.jpg", Act.HARDLINK)
+    keep, real = library.path("keep.jpg"), os.fstat
+
+    def replaced() -> None:
+        status, content = keep.stat(), keep.read_bytes()
+        keep.unlink()
+        keep.write_bytes(content)
+        os.utime(keep, ns=(status.st_atime_ns, status.st_mtime_ns))
+        monkeypatch.setattr(os, "fstat", lambda fd: Timeless(real(fd)))
+
+    before(monkeypatch, steps.Steps, "_look_for_keepers", replaced)
+    refused(library.apply(operation), "changed while this ran")
+    assert library.path("in/dup.jpg").stat().st_nlink == 1
+
+
 def test_the_link_is_looked_at_before_it_takes_the_name(
     library: Acted, monkeypatch: pytest.MonkeyPatch
 ) -> None:

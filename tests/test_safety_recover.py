@@ -190,15 +190,35 @@ def test_what_cannot_be_told_is_left_and_named_with_both_paths(
         assert library.states() == {(1, 1): BEGUN}
 
 
-def test_a_strange_file_in_quarantine_is_left(library: Acted) -> None:
-    begin(library, Act.HARDLINK)
+@BOTH_ACTS
+@pytest.mark.parametrize("absent", [False, True])
+def test_a_strange_file_in_quarantine_is_left(library: Acted, act: Act, absent: bool) -> None:
+    begin(library, act)
     (library.root / PLACE).write_bytes(b"strange")
+    if absent:
+        library.path("in/dup.jpg").rename(library.home / "taken away.jpg")
+    was = library.look()
     assert ending(library) is Ending.REFUSED
+    assert library.look() == was
     assert (library.root / PLACE).read_bytes() == b"strange"
 
 
-def test_a_photo_that_is_nowhere_is_named(library: Acted) -> None:
-    begin(library, Act.QUARANTINE)
+def test_a_unit_of_which_one_name_is_taken_stays_as_a_whole(library: Acted) -> None:
+    library.write("in/dup.xmp", b"stars")
+    library.write("keep.xmp", b"stars")
+    begin(library, Act.QUARANTINE, ("in/dup.xmp", "keep.xmp"))
+    library.path("in/dup.jpg").rename(library.root / PLACE)
+    library.path("in/dup.xmp").rename(library.root / f"{PLACE}.1")
+    library.write("in/dup.xmp", b"newer")
+    was = library.look()
+    assert ending(library) is Ending.REFUSED
+    assert library.look() == was
+    assert len(library.quarantined()) == 2
+
+
+@BOTH_ACTS
+def test_a_photo_that_is_nowhere_is_named(library: Acted, act: Act) -> None:
+    begin(library, act)
     library.path("in/dup.jpg").unlink()
     assert ending(library) is Ending.REFUSED
 

@@ -274,8 +274,8 @@ class Steps:
     def _look_at_what_came_out(self, one: Held, place: Spot, keep: Held | None = None) -> None:
         """What lies in quarantine is the file that was read, and nobody is writing to it.
 
-        With a keeper of the same bytes it is held against that one, byte by byte, which says more than its digest would:
-        the keeper has these bytes now, whatever was done to it since it was read.
+        With a keeper of the same bytes it is held against that one, byte by byte, which says more than its digest
+        would: the keeper has these bytes now, whatever was done to it since it was read.
         """
         found, planned = place.look(), one.planned
         if found is None or identity_of(found) != one.identity:
