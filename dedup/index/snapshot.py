@@ -102,7 +102,7 @@ def build_snapshot(
     Returns
     -------
     Path
-        Of the file. If it was there already, it is not written again.
+        Of the file. If it was there already, whole, it is not written again.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def build_snapshot(
     for part in (table.ids, numbers, row_keys(table, with_aspect=True)):
         digest.update(part.tobytes())
     path = place / f"check-{digest.hexdigest()[:16]}.bin"
-    if not path.exists():
+    if open_snapshot(path) is None:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(path, _columns(table, numbers, greys, searched, index), annoy_file)
     for old in place.glob("check-*.bin"):
