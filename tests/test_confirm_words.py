@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dedup.confirm.alignment import IDENTITY, WHOLE, Map, compose_maps, invert_map, window_map
 from dedup.confirm.likeness import Likeness, Place, Toning
+from dedup.confirm.relation import relation_of_edit
 from dedup.confirm.words import (
     compose_sentence,
     file_changes,
@@ -259,3 +260,8 @@ def test_a_sentence_begins_with_the_relation_and_ends_with_what_is_missing() -> 
 
 def test_another_moment_is_not_described_as_an_edit() -> None:
     assert compose_sentence(Relation.SIMILAR, [HALF, SAVED]) == "the same scene, another moment"
+
+
+def test_what_registers_poorly_is_no_edit_however_well_one_edge_agrees() -> None:
+    assert relation_of_edit(ALIKE, 0.8, same_frame=False) is Relation.EDITED
+    assert relation_of_edit(ALIKE, 0.4, same_frame=False) is Relation.SIMILAR

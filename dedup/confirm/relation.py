@@ -66,6 +66,8 @@ a single edge over another has 6."""
 SCENE_CELLS = 8
 SAME_FRAME = 0.12
 """Largest entry, in fractions of the side, by which a map may differ from none for the frame to count as kept."""
+SHOT_CORRELATION = 0.5
+"""The same for one shot: edits reach 0.70 and more; two cloths above one edge reach 0.35."""
 SCENE_CORRELATION = 0.35
 """Registered detail (light flattened, 160 px) that makes two photos one scene."""
 
@@ -145,7 +147,8 @@ def relation_of_edit(found: Likeness, scene: float, *, same_frame: bool) -> Rela
     much, so that fewer places must bear it out.
     """
     same_shot = (
-        found.detail_correlation >= DETAIL_CORRELATION
+        scene >= SHOT_CORRELATION
+        and found.detail_correlation >= DETAIL_CORRELATION
         and found.median_disagreement <= MEDIAN_DISAGREEMENT
         and found.shift_px <= SHIFT_PX
         and found.agreeing_cells >= AGREEING_SHARE * found.telling_cells
