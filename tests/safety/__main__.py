@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -272,6 +273,9 @@ def main() -> int:
     if why:
         print(f"skipped: all of it: {why}")
         return 0
+    signal.signal(
+        signal.SIGTERM, lambda number, _: sys.exit(128 + number)
+    )  # and everything is taken down again
     grounds.enter_private_mounts()
     total, faults = 0, 0
     with tempfile.TemporaryDirectory(prefix="safety-") as folder, Program() as program:
