@@ -167,9 +167,9 @@ def test_a_disk_that_fails_leaves_the_original_and_no_remains(
 
     with Intake(str(tmp_path / "new")) as taken:
         seen = look(card / "IMG_1.jpg")
-        monkeypatch.setattr(intake.os, call, fail)
+        monkeypatch.setattr(os, call, fail)
         moved = taken.take(seen, "IMG_1.jpg")
-        monkeypatch.setattr(intake.os, call, real)
+        monkeypatch.setattr(os, call, real)
     assert moved.path == ""
     assert "no space left" in moved.trouble
     assert (card / "IMG_1.jpg").read_bytes() == b"one" * 1000
@@ -198,7 +198,7 @@ def test_a_read_only_card_keeps_its_original_beside_the_copy(
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         real(path, **named)
 
-    monkeypatch.setattr(intake.os, "unlink", unlink)
+    monkeypatch.setattr(os, "unlink", unlink)
     with Intake(str(tmp_path / "new")) as taken:
         moved = taken.take(look(card / "IMG_1.jpg"), "IMG_1.jpg")
     assert moved.path == str(tmp_path / "new" / "IMG_1.jpg")
