@@ -14,8 +14,8 @@ DIRECTION = (
     {"__main__"},
     {"cli"},
     {"review", "serve"},
-    {"__init__", "library", "testing"},
-    {"pipeline", "calibrate", "sequence"},
+    {"__init__", "library", "testing", "calibrate"},  # `calibrate` runs the pipeline on what it makes
+    {"pipeline", "sequence"},
     {"crawl", "fingerprint", "index", "confirm", "cluster", "keeper", "plan", "apply", "report", "compare"},
     {"decode", "catalogue", "journal", "engine"},
     {"settings"},
@@ -29,7 +29,7 @@ KNOWS_THE_CATALOGUE = {"__init__", "library", "cli", "review", "serve", "pipelin
 
 ROOMS = {
     "PIL.Image.open": {"decode"},
-    "PIL": {"decode", "fingerprint", "confirm", "report", "compare", "review"},
+    "PIL": {"decode", "fingerprint", "confirm", "report", "compare", "review", "calibrate"},
     "PIL.features": {"decode", "pipeline"},  # `doctor` says what this Pillow can read
     "pillow_heif": {"decode"},
     "simplejpeg": {"decode"},

@@ -10,6 +10,7 @@ there, since everything heavy is imported by the command that needs it. Does not
     sequencing.py sequence
     acting.py     apply, undo, recover, purge
     deciding.py   plan, ignore                              tending.py    stats, doctor, config, export
+    calibrating.py  bench
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import click
 
 from dedup import __version__
 from dedup.cli.acting import apply, hint_at_unfinished, purge, recover, undo
+from dedup.cli.calibrating import bench
 from dedup.cli.checking import check, serve
 from dedup.cli.comparing import compare
 from dedup.cli.deciding import ignore, plan
@@ -38,7 +40,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Find": (scan, compare, check, sequence),
     "Decide": (report, plan, ignore),
     "Act": (apply, undo, recover, purge),
-    "Look after": (stats, doctor, config, export, serve),
+    "Look after": (stats, bench, doctor, config, export, serve),
 }
 """All commands, as `dedup --help` shows them."""
 
