@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.safety.checker import Planned, Snapshot, take_snapshot
-from tests.safety.grounds import Ground
+from tests.safety.grounds import Folder, Ground
 from tests.safety.library import Library, draw_library
 from tests.safety.plans import read_planned, restamp
 from tests.safety.program import Program, Run, Word
@@ -68,18 +68,27 @@ class Field:
         self.program = program
         self.selection = selection
         self.after = after
-        for left in ground.home.iterdir():  # of an earlier field
-            if left.name != "lost+found":
-                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
-        self.library: Library = draw_library(ground.home, pairs, others=others, pictures=pictures)
+        self.library = Library(ground.home)
         self.here()
-        self.must("scan", *self.library.roots)
+        # The same library was drawn and scanned before, perhaps; then its catalogue is true but for inode numbers.
+        name = f"scanned {pairs} {others} {pictures}"
+        if not (isinstance(ground, Folder) and ground.bring(name)):
+            self._draw(pairs, others, pictures)
+            if isinstance(ground, Folder):
+                ground.keep(name)
         self.must("plan", *self.selection, "-o", self.plan)
         if not ground.is_same:
             ground.seal()
         self._prepare()
         if ground.is_same:
             ground.seal()
+
+    def _draw(self, pairs: int, others: bool, pictures: bool) -> None:
+        for left in self.ground.home.iterdir():  # of an earlier field
+            if left.name != "lost+found":
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        draw_library(self.ground.home, pairs, others=others, pictures=pictures)
+        self.must("scan", *self.library.roots)
 
     def here(self) -> None:
         """Let the program live here: several fields share one program."""

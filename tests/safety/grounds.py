@@ -200,23 +200,37 @@ class Folder:
     def __init__(self, desk: Path, name: str = "folder") -> None:
         self.name = name
         self.home = desk / name
-        self._sealed = desk / f"{name}.sealed"
+        self._desk = desk
         self.home.mkdir()
 
     def seal(self) -> None:
         """What is there now is what `fresh` brings back."""
-        if self._sealed.exists():
-            shutil.rmtree(self._sealed)
-        copy_tree(self.home, self._sealed)
+        self.keep("sealed")
 
     def fresh(self) -> None:
         """As it was when sealed, in other inodes."""
+        self.bring("sealed")
+
+    def keep(self, what: str) -> None:
+        """Put a copy of what is there aside."""
+        aside = self._aside(what)
+        shutil.rmtree(aside, ignore_errors=True)
+        copy_tree(self.home, aside)
+
+    def bring(self, what: str) -> bool:
+        """Have what was put aside in place of what is there; False if there is no such thing."""
+        if not self._aside(what).exists():
+            return False
         shutil.rmtree(self.home)
-        copy_tree(self._sealed, self.home)
+        copy_tree(self._aside(what), self.home)
+        return True
+
+    def _aside(self, what: str) -> Path:
+        return self._desk / f"{self.name} {what}"
 
     def close(self) -> None:
-        shutil.rmtree(self.home, ignore_errors=True)
-        shutil.rmtree(self._sealed, ignore_errors=True)
+        for left in self._desk.glob(f"{self.name}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 class Fuse(Ext4):
