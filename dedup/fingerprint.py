@@ -276,7 +276,8 @@ def hash_distances(
     Returns
     -------
     dict
-        Kind to distance in bits and length of the hash in bits. For `crop-hash`, which has a hash for each segment,
+        Kind to distance in bits and length of the hash in bits; None for a distance of wavelet hashes that are of
+        different lengths, as those of pictures under 64 px may be. For `crop-hash`, which has a hash for each segment,
         the sum of the distances of the segments that find a like one, or None if none does, and the number of
         segments that find one.
     """
@@ -298,6 +299,8 @@ def hash_distances(
         if kind == "crop-hash":
             segments, distance = first.hash_diff(second)
             found[kind] = (float(distance) if segments else None, int(segments))
+        elif first.hash.shape != second.hash.shape:
+            found[kind] = (None, int(first.hash.size))
         else:
             found[kind] = (float(first - second), int(first.hash.size))
     return found

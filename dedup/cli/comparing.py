@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dedup.cli.frame import JSON_OPTION, Command, Globals, check_writable
+from dedup.cli.frame import JSON_OPTION, Command, Globals
 from dedup.cli.talk import put
 from dedup.errors import UsageError
 from dedup.records import Asked, Comparison, Hurdle, Measure, Photo, Plain, Preparation
@@ -73,7 +73,6 @@ def compare(given: Globals, /, pictures: tuple[str, ...], **asked: Any) -> int:
     settings, talk = given.settings(), given.talk
     question = _question(asked)
     if asked["diff"]:
-        check_writable(asked["diff"])
         pipeline.check_picture_place(asked["diff"], pictures)
     with talk.progress() as progress:
         found = pipeline.compare_files(pictures[0], pictures[1], question, settings, progress)

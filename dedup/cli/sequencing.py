@@ -49,9 +49,8 @@ def sequence(given: Globals, /, folder: str, **asked: Any) -> int:
     from dedup.sequence import drop_groups, examine_sequence
 
     settings, talk = given.settings(), given.talk
-    for place in (asked["background"], asked["output"]):
-        if place:
-            check_writable(place)
+    if asked["output"]:
+        check_writable(asked["output"])
     if asked["background"]:
         pipeline.check_picture_place(asked["background"])
     question = FramesAsked(

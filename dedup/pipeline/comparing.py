@@ -157,6 +157,9 @@ def check_picture_place(path: str, sources: Sequence[str] = ()) -> None:
     """
     from dedup.compare.drawing import MARK
 
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        raise UsageError(f"{path}: nothing can be written into {folder}; give another place")
     if any(
         os.path.exists(source) and os.path.exists(path) and os.path.samefile(source, path)
         for source in sources
@@ -437,7 +440,13 @@ class _Worker:
                 text = note or ("" if distance is not None else "no segment of one is like one of the other")
                 found[name] = distance, {"segments": bits}, text
             else:
-                found[name] = distance, {"bits": bits, "share": (distance or 0.0) / bits}, note
+                share = None if distance is None else distance / bits
+                text = (
+                    note
+                    if distance is not None
+                    else "a picture is too small: the hashes have different lengths"
+                )
+                found[name] = distance, {"bits": bits, "share": share}, text
         prints = [photo.fingerprint for photo in (self.left, self.right)]
         words = [int.from_bytes(fingerprint.phash256[:32], "big") for fingerprint in prints]
         found["phash256"] = (words[0] ^ words[1]).bit_count(), {"bits": 256}, note
