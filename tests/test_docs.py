@@ -82,7 +82,7 @@ def test_each_exit_code_is_in_the_table() -> None:
 def test_each_relation_and_extra_is_explained() -> None:
     for relation in Relation:
         assert f"| `{relation}` |" in section("A first run")
-    for extra in ("jxl", "raw", "parquet"):
+    for extra in ("jxl", "raw", "parquet", "serve"):
         assert extra in section("Install")
 
 
@@ -99,6 +99,10 @@ def test_the_examples_run_in_order(tmp_path: Path) -> None:
     frames.mkdir()
     for number in range(5):
         picture.save(frames / f"frame{number}.png")
+    (tmp_path / "card").mkdir()
+    for number, name in enumerate(("upload.jpg", "card/new.jpg"), start=5):
+        other = np.random.default_rng(number).integers(0, 256, (12, 16, 3), np.uint8)
+        Image.fromarray(other).resize((320, 240), Image.Resampling.BICUBIC).save(tmp_path / name)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DEDUP_", "XDG_"))}
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
@@ -109,11 +113,20 @@ def test_the_examples_run_in_order(tmp_path: Path) -> None:
     }  # fmt: skip
     assert len(EXAMPLES) > 10
     for example in EXAMPLES:
+        if example.startswith("dedup serve"):
+            with subprocess.Popen(
+                ["sh", "-c", f"exec {example} 2>&1"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE
+            ) as server:
+                assert server.stdout is not None
+                assert b"listening at http" in server.stdout.readline()
+                server.terminate()
+            continue
         done = subprocess.run(
             ["sh", "-c", example], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{example}\n{done.stdout}{done.stderr}"
     assert (tmp_path / "duplicates.html").stat().st_size > 1000
+    assert (tmp_path / "Pictures" / "new" / "new.jpg").exists()
 
 
 def test_the_python_example_runs(
