@@ -387,6 +387,7 @@ class _Examination:
                     other
                     for other in sound[at + 1 : at + 1 + LONGEST_BREAK]
                     if distances(counts[last], counts[other])["kl"] <= threshold
+                    and distances(counts[place], counts[other])["kl"] > threshold
                 ),
                 None,
             )
