@@ -224,6 +224,46 @@ def test_an_unknown_measure_is_named_with_what_helps(folder: Path) -> None:
         compare_files(a, a, Asked(("rsm",)))
 
 
+TECHNIQUES: dict[int, tuple[str, ...]] = {
+    1: ("l1", "rms"), 2: ("colours", "vector"), 3: ("shape",), 4: ("phase",), 5: ("exposure",), 6: ("rms", "rms-lab"),
+    7: ("sobel", "prewitt"), 8: ("noise",), 9: ("l1",), 10: ("l0",), 14: ("flow",), 15: ("kl", "chi2", "emd"),
+    16: ("kl", "js"), 17: ("shot",), 18: ("digest",), 19: ("bytes",), 20: ("hist-rms",), 21: ("sad",), 22: ("rms",),
+    23: ("box", "same-pixels"), 25: ("whiten",), 26: ("canonical", "resave"),
+}  # fmt: skip
+SWITCHES = {
+    3: "--resize", 4: "--align", 5: "--normalise", 8: "--denoise", 11: "--grey", 12: "--min-max", 24: "--diff",
+    26: "--canonical", 27: "--strict", 29: "--screenshot",
+}  # fmt: skip
+"""What the two threads name, by number, as measures and as switches; 13 is `sequence --background`, 28 is `check`."""
+
+
+def test_each_technique_of_the_two_threads_has_its_measure_or_switch() -> None:
+    from dedup.cli import program
+
+    options = {word for parameter in program.commands["compare"].params for word in parameter.opts}
+    assert set(SWITCHES.values()) <= options
+    assert {name for names in TECHNIQUES.values() for name in names} <= set(KINDS)
+    assert {*TECHNIQUES, *SWITCHES, 13, 28} == set(range(1, 30))
+    assert "--background" in {
+        word for parameter in program.commands["sequence"].params for word in parameter.opts
+    }
+
+
+@pytest.mark.parametrize("number", sorted(TECHNIQUES))
+def test_each_technique_tells_a_save_from_another_photo(folder: Path, number: int) -> None:
+    image = real_photo("coffee", 320)
+    a, b = put(folder / "a.jpg", jpeg(image, 92)), put(folder / "b.jpg", jpeg(image, 50))
+    other = put(folder / "c.jpg", jpeg(real_photo("chelsea", 320).resize(image.size), 85))
+    for name in TECHNIQUES[number]:
+        near, far = (compare_files(a, path, Asked((name,))).measure(name) for path in (b, other))
+        if name in ("digest", "same-pixels", "shape"):
+            assert near.value is far.value is (name == "shape")
+        elif name in ("shot", "bytes", "noise", "phase", "box"):
+            assert near.value is not None or near.note
+        elif far.value is not None:
+            assert near.value is not None and float(near.value) < float(far.value), name
+
+
 # ---- explain -------------------------------------------------------------------------------------------------------
 
 
@@ -401,6 +441,6 @@ def test_a_picture_place_is_checked_before_the_work(folder: Path) -> None:
     put(folder / "photo.png", real_photo("coffee", 100))
     with pytest.raises(UsageError, match="no earlier dedup drew"):
         pipeline.write_picture(b"x", str(folder / "photo.png"))
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="nothing can be written"):
         pipeline.write_picture(b"x", str(folder / "none" / "d.png"))
     assert [path.name for path in folder.iterdir()] == ["photo.png"]

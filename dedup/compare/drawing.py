@@ -18,6 +18,8 @@ MARK = b"dedup difference picture"
 """Stands in the PNG's text, by which an earlier picture is known from a photo of the same name."""
 PANEL_PX = 900
 GAP_PX = 8
+FAINT, STANDS_OUT = 0.08, 0.25
+"""Of the difference that is shown in full, the share that is not shown on the heat map, and that the box is about."""
 LINE_PX = 22
 _INK, _PAPER, _BOX = (20, 20, 20), (250, 250, 248), (0, 200, 255)
 
@@ -52,13 +54,16 @@ def draw_difference(frames: Frames, names: tuple[str, str] = ("A", "B")) -> byte
     amplified = np.minimum(gap.astype(np.float32) * gain, 255).astype(np.uint8)
     panels = [_panel(_rgb(picture), factor) for picture in (frames.a, frames.b)]
     heat = _heat(panels[0], strength, gain)
-    shown = strength > frames.tolerance_levels
+    # The box is around what stands out, which after a save as JPEG is not everything that differs.
+    least = max(frames.tolerance_levels, STANDS_OUT * 255.0 / gain)
+    shown = strength > (least if strength.max() > least else 0)
     words = "no difference"
     if shown.any():
         rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
         box = (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1]))
         _frame(heat, box)
-        words = f"where; largest {int(strength.max())} levels"
+        over = int(least) if strength.max() > least else 0
+        words = f"where: over {over} levels in the box, at most {int(strength.max())}"
     titles = (f"A  {names[0]}", f"B  {names[1]}", f"difference x {gain:.3g}", words)
     return compose([*panels, Image.fromarray(amplified), heat], titles)
 
@@ -175,7 +180,7 @@ def _heat(panel: Image.Image, strength: Rgb, gain: float) -> Image.Image:
     grey = np.asarray(panel.convert("L"), np.float32)[..., None] * 0.6 + 70
     share = np.minimum(strength.astype(np.float32) * gain / 255, 1.0)[..., None]
     hot = np.concatenate((np.full_like(share, 255), 220 * (1 - share), np.zeros_like(share)), axis=2)
-    cover = np.where(share > 0, 0.35 + 0.65 * share, 0)
+    cover = np.where(share >= FAINT, 0.25 + 0.75 * share, 0)
     return Image.fromarray((grey * (1 - cover) + hot * cover).clip(0, 255).astype(np.uint8))
 
 

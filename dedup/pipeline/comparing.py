@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -188,17 +187,19 @@ def write_picture(png: bytes, path: str, sources: Sequence[str] = ()) -> None:
     """
     check_picture_place(path, sources)
     real = os.path.realpath(path)
-    temporary = ""
+    temporary = f"{real}.{os.getpid()}.part"
+    is_ours = False
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=".dedup-", suffix=".part", dir=os.path.dirname(real))
-        with open(descriptor, "wb") as out:
+        with open(temporary, "xb") as out:
+            is_ours = True
             out.write(png)
         os.replace(temporary, real)
+        is_ours = False
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror}); give another place") from error
     finally:
         with suppress(OSError):
-            if temporary:
+            if is_ours:
                 os.unlink(temporary)
 
 
