@@ -24,8 +24,6 @@ from typing import TYPE_CHECKING, Any
 from dedup.errors import UsageError
 
 if TYPE_CHECKING:
-    import pytest
-
     from dedup.compare.frames import Frames
 
 __all__ = ["assert_same_picture"]
@@ -225,7 +223,7 @@ def _draw(frames: Frames, path: Path | None, place: str | os.PathLike[str] | Non
 # ---- pytest --------------------------------------------------------------------------------------------------------
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: Any) -> None:
     """Options of the plugin."""
     group = parser.getgroup("pictures", "pictures compared by dedup.testing.assert_same_picture")
     group.addoption(
@@ -241,7 +239,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure(config: Any) -> None:
     """Note what was asked for."""
     _run.update = bool(config.getoption("--update-pictures"))
     _run.differences = str(config.getoption("--picture-differences"))
