@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -300,3 +302,26 @@ def test_a_file_that_is_no_picture_says_why(tmp_path: Path) -> None:
     assert isinstance(result, Skipped)
     assert result.reason.is_trouble or result.reason is Reason.NOT_A_PHOTO
     assert result.detail
+
+
+def test_the_dct_taken_by_itself_is_scipys_bit_for_bit() -> None:
+    code = (
+        "import sys, numpy as np; from dedup import fingerprint; dct = fingerprint._dct();"
+        "alone = 'scipy.fft' not in sys.modules; from scipy import fft;"
+        "chance = np.random.default_rng(1);"
+        "many = [chance.integers(0, 256, (8, 64, 64)).astype(float), np.full((8, 64, 64), 77.0),"
+        " np.linspace(0, 255, 64)[None, None].repeat(8, 0).repeat(64, 1), chance.random((2, 32, 32))];"
+        "print(alone, all(np.array_equal(dct(a, x), fft.dct(a, axis=x)) for a in many for x in (1, 2)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[1] == "True"
+    assert done.stdout.split()[0] == "True", "scipy.fft was imported; see whether its module has moved"
+
+
+def test_without_the_module_by_itself_scipy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.arange(64.0 * 64).reshape(1, 64, 64)
+    expected = fingerprint._dct()(picture, 1)
+    fingerprint._dct.cache_clear()
+    monkeypatch.setattr(fingerprint, "find_spec", lambda name: None)
+    assert np.array_equal(fingerprint._dct()(picture, 1), expected)
+    fingerprint._dct.cache_clear()

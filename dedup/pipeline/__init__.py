@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         survey_purge,
         undo_run,
     )
-    from dedup.pipeline.checking import Checker, look_at_file
+    from dedup.pipeline.checking import Checker
     from dedup.pipeline.comparing import check_picture_place, compare_files, write_picture
     from dedup.pipeline.deciding import (
         decide,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         save_plan,
     )
     from dedup.pipeline.decisions import decisions_text, decisions_to_json, read_decisions, write_decisions
+    from dedup.pipeline.early import look_at_file
     from dedup.pipeline.intake import CheckChoice, answer_to_json, check_pictures
     from dedup.pipeline.places import Progress, catalogue_path, has_unfinished
     from dedup.pipeline.results import load_report
@@ -104,7 +105,8 @@ _HOMES = {
         "undo_run",
     ),
     "dedup.pipeline.comparing": ("check_picture_place", "compare_files", "write_picture"),
-    "dedup.pipeline.checking": ("Checker", "look_at_file"),
+    "dedup.pipeline.checking": ("Checker",),
+    "dedup.pipeline.early": ("look_at_file",),
     "dedup.pipeline.intake": ("CheckChoice", "answer_to_json", "check_pictures"),
     "dedup.pipeline.deciding": (
         "decide",

@@ -16,7 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from dedup.catalogue import Catalogue
+from dedup.engine import Later
 from dedup.errors import UsageError
+from dedup.pipeline.early import Early, open_workers, read_upload
 from dedup.pipeline.known import Known, greys_of, key_of
 from dedup.pipeline.places import absolute_folder, below
 from dedup.pipeline.reading import digest_photo
@@ -28,7 +30,6 @@ from dedup.records import (
     Match,
     Photo,
     PhotoFile,
-    Reason,
     Relation,
     Skipped,
     Source,
@@ -123,18 +124,31 @@ class Checker:
     """Answers about pictures, from one catalogue. Safe to use from several threads; close it when it is done with."""
 
     def __init__(
-        self, settings: Settings, folders: Sequence[str | os.PathLike[str]] = (), *, to_the_end: bool = False
+        self,
+        settings: Settings,
+        folders: Sequence[str | os.PathLike[str]] = (),
+        *,
+        to_the_end: bool = False,
+        early: Early | None = None,
     ) -> None:
-        """`folders`: only photos below these count; `to_the_end`: compare with all candidates, after a copy too."""
-        from dedup.engine import Limits, open_engine
+        """Open the catalogue.
 
+        Parameters
+        ----------
+        folders
+            Only photos below these count.
+        to_the_end
+            Compare with all candidates, after a copy was found, too.
+        early
+            A file that is being read already; its workers become this one's.
+        """
         self.settings = settings
         self.known = Known(settings)
         self.to_the_end = to_the_end
         self._folders = tuple(absolute_folder(os.fspath(folder)) for folder in folders)
         self._is_ours = below(self._folders) if self._folders else None
-        limits = Limits(settings.memory_limit_bytes, settings.decode_timeout_s, settings.decode_timeout_s)
-        self._engine: ProcessEngine = open_engine(settings.jobs, limits)
+        self._early = early
+        self._engine: ProcessEngine = open_workers(settings) if early is None else early.engine
         self.jobs = self._engine.jobs
         with self.known.open() as catalogue:
             self._look_at_folders(catalogue)
@@ -175,11 +189,12 @@ class Checker:
             same = self._same_bytes(catalogue, digest)
         if same.likenesses and not self.to_the_end:
             return replace(same, name=name)
-        from dedup.engine import Later
-
-        self.hire()
         # While a worker decodes, which it does in its own process, the library is laid out in this one.
-        reading = Later(lambda: self._run_one(self._reader(), file))
+        if self._early is not None and self._early.file == file:
+            reading = self._early.photo
+        else:
+            self.hire()
+            reading = Later(lambda: self._run_one(self._reader(), file))
         try:
             self.known.asker()
         finally:
@@ -383,41 +398,6 @@ class Checker:
         return replace(so_far, answer=answer, likenesses=likenesses, notes=tuple(notes))
 
 
-def read_upload(file: PhotoFile, max_pixels: int) -> Photo | Skipped:
-    """`fingerprint_photo`, with what it imports while the picture is decoded."""
-    from dedup.fingerprint import fingerprint_photo
-
-    return fingerprint_photo(file, max_pixels)
-
-
-def look_at_file(path: str) -> PhotoFile | Skipped:
-    """A file that was named, without opening it: what is no regular file is never opened."""
-    try:
-        # By its real name, since nobody opens a link later.
-        path = os.path.realpath(path)
-        status = os.lstat(path)
-    except (OSError, ValueError) as error:
-        return Skipped(path, "crawl", Reason.UNREADABLE, _words(error))
-    if not stat.S_ISREG(status.st_mode):
-        return Skipped(path, "crawl", Reason.SPECIAL_FILE, "it is no regular file")
-    if not status.st_size:
-        return Skipped(path, "crawl", Reason.EMPTY, "there is nothing in it", 0, status.st_mtime_ns)
-    return file_from_status(path, status)
-
-
-def file_from_status(path: str, status: os.stat_result) -> PhotoFile:
-    """The record of a file that was looked at."""
-    return PhotoFile(
-        path,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_dev,
-        status.st_ino,
-        status.st_nlink,
-    )
-
-
 def is_as_scanned(file: PhotoFile) -> bool:
     """Whether a photo of the catalogue is there, with the size and time that it had."""
     try:
@@ -428,10 +408,6 @@ def is_as_scanned(file: PhotoFile) -> bool:
         file.size_bytes,
         file.mtime_ns,
     )
-
-
-def _words(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def _nearness(pairs: Collection[CandidatePair]) -> tuple[int, int]:

@@ -14,14 +14,14 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from dedup.pipeline.checking import Checker, look_at_file
+from dedup.pipeline.early import look_at_file, start_reading
 from dedup.pipeline.places import Progress, below
-from dedup.pipeline.scan import say_nothing
 from dedup.records import Answer, Checked, Likeness, PhotoFile, Plain, Relation, Skipped
 from dedup.settings import Settings
 
 if TYPE_CHECKING:
     from dedup.apply.intake import Intake
+    from dedup.pipeline.checking import Checker
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,20 @@ def check_pictures(
         If there is no catalogue yet, it knows nothing below the folders of the choice, or nothing can be moved to
         where it says.
     """
-    settings, choice, progress = settings or Settings(), choice or CheckChoice(), progress or say_nothing
+    settings, choice, progress = (
+        settings or Settings(),
+        choice or CheckChoice(),
+        progress or (lambda *_: None),
+    )
+    early = start_reading(names[0], settings) if len(names) == 1 else None
+    from dedup.pipeline.checking import Checker
+
     with ExitStack() as held:
-        checker = held.enter_context(Checker(settings, choice.folders, to_the_end=choice.to_the_end))
+        if early is not None:
+            held.callback(early.engine.close)
+        checker = held.enter_context(
+            Checker(settings, choice.folders, to_the_end=choice.to_the_end, early=early)
+        )
         mover = None
         if choice.move_new_to:
             from dedup.apply.intake import Intake
