@@ -27,6 +27,8 @@ _UNITS = {
     "hash": "photos",
     "search": "pairs",
     "confirm": "pairs",
+    "compare": "pairs",
+    "motion": "frames",
     "group": "groups",
     "pictures": "groups",
     "plan": "photos",
@@ -37,7 +39,7 @@ _UNITS = {
 }
 
 
-_BRIEF = {"group"}
+_BRIEF = {"group", "compare"}
 """Stages that are not worth a line, unless they take long."""
 
 
