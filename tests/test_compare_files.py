@@ -128,6 +128,27 @@ def test_a_lost_profile_is_named(folder: Path) -> None:
     assert "profile lost" in verdict(a, b).verdict
 
 
+def test_the_verdict_is_that_of_a_scan(folder: Path) -> None:
+    image = real_photo("coffee", 480)
+    brighter = Image.fromarray(np.minimum(np.asarray(image).astype(int) + 40, 255).astype(np.uint8))
+    pairs = {
+        "saved": (jpeg(image, 92), jpeg(image, 40)),
+        "small": (jpeg(image, 92), jpeg(scaled(image, 0.4), 85)),
+        "cut": (jpeg(image, 92), jpeg(cropped(image, 0, 0.1, 0.9, 1), 85)),
+        "turned": (jpeg(image, 92), jpeg(image.transpose(Image.Transpose.ROTATE_180), 85)),
+        "bright": (jpeg(image, 92), jpeg(brighter, 85)),
+        "other": (jpeg(image, 92), jpeg(real_photo("chelsea", 480), 85)),
+        "page": (encode(text_page()), encode(text_page("other"))),
+    }
+    for name, (first, second) in pairs.items():
+        (folder / name).mkdir()
+        a, b = put(folder / name / "a.jpg", first), put(folder / name / "b.jpg", second)
+        report = pipeline.scan_library([str(folder / name)], Settings(db=str(folder / f"{name}.db"), jobs=1))
+        found = {match.relation for group in report.groups for match in (group.members[0].match,)}
+        found |= {pair.match.relation for pair in report.similar}
+        assert verdict(a, b).relation == (found.pop() if found else "different"), name
+
+
 # ---- measures ------------------------------------------------------------------------------------------------------
 
 
