@@ -154,10 +154,10 @@ def main(words: list[str]) -> int:
                 continue
             path.write_text(text.replace(old, new, 1), "utf-8")
             command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
-            seen, words = _try(command, home)
+            seen, told = _try(command, home)
             path.write_text(text, "utf-8")
             unseen += not seen
-            print(f"{'seen' if seen else 'UNSEEN':<8} {name}: {words}", flush=True)
+            print(f"{'seen' if seen else 'UNSEEN':<8} {name}: {told}", flush=True)
     print(f"{len(chosen)} guards, {unseen} of which no test misses")
     return 1 if unseen else 0
 
