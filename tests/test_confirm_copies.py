@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -447,5 +448,5 @@ def test_coarse_steps_explain_what_finer_ones_do_not() -> None:
         {"busy_tile_levels": 20.0},
     ],
 )
-def test_coarse_steps_explain_no_place_that_stands_out(more: dict[str, float]) -> None:
+def test_coarse_steps_explain_no_place_that_stands_out(more: dict[str, Any]) -> None:
     assert not is_same_picture(replace(COARSE, **more), None, 30)

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from dedup import errors
-from dedup.cli import READER_GONE, program
+from dedup.cli import program
+from dedup.cli.frame import READER_GONE
 from dedup.records import Relation
 from dedup.settings import Settings
 

@@ -184,6 +184,7 @@ def test_a_write_that_fails_leaves_no_torn_line_and_nothing_more_is_taken(
     with Journal.open(str(tmp_path), write=True) as journal:
         journal.append(run_record(1, "1.0", "p", []))
         size, real = os.path.getsize(journal.path), os.write
+
         def half(fd: int, data: bytes) -> int:
             real(fd, bytes(data)[:10])
             raise OSError(28, "No space left on device")
