@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -197,9 +198,17 @@ def test_drawing():
 """
 
 
+# An installed copy is known to pytest already, and a plugin registered twice is an error.
+IS_KNOWN = any(point.value == "dedup.testing" for point in entry_points(group="pytest11"))
+
+
 def run_pytest(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "dedup.testing", "-p", "no:cacheprovider", "-q", *words],
+        [
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"),
+            *(() if IS_KNOWN else ("-p", "dedup.testing")),
+            *words,
+        ],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
         capture_output=True,
