@@ -26,7 +26,7 @@ from pathlib import Path
 
 from tests.safety import company, cuts, edits, errors, grounds, kills, later, proofs, states, tracer, ways
 from tests.safety.field import HARDLINK, Field, Setback, Tally
-from tests.safety.grounds import Btrfs, Ext4, Fuse, Ground, Tmpfs, Xfs, mount, unmount
+from tests.safety.grounds import Btrfs, Ext4, Fuse, Ground, Tmpfs, Xfs, let_go, mount
 from tests.safety.program import Program
 
 SHOWN = 20
@@ -289,7 +289,7 @@ def main() -> int:
                     faults += bool(tally.faults)
                     report(tally, chosen.results)
         finally:
-            unmount(desk)
+            let_go(desk)
     print(f"{total:,} points, {faults} parts with faults" if faults else f"{total:,} points, nothing lost")
     return 1 if faults else 0
 

@@ -67,6 +67,11 @@ def unmount(target: Path, *, patience_s: float = 5.0) -> None:
         time.sleep(0.002)
 
 
+def let_go(target: Path) -> None:
+    """Unmount in any case, if need be once the last one is gone: for the end of everything."""
+    _libc.umount2(os.fsencode(target), 2)
+
+
 class Tmpfs:
     """Memory; gone with the mount."""
 
