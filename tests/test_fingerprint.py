@@ -325,3 +325,12 @@ def test_without_the_module_by_itself_scipy_is_asked(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fingerprint, "find_spec", lambda name: None)
     assert np.array_equal(fingerprint._dct()(picture, 1), expected)
     fingerprint._dct.cache_clear()
+
+
+def test_the_first_pictures_are_binned_as_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(3)
+    for picture in (chance.integers(0, 256, (64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)):
+        monkeypatch.setattr(fingerprint, "FEW_PICTURES", 10**9)
+        first = fingerprint.colour_histogram(picture)
+        monkeypatch.setattr(fingerprint, "FEW_PICTURES", 0)
+        assert np.array_equal(first, fingerprint.colour_histogram(picture))

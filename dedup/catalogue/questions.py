@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from dedup.catalogue import rows
 from dedup.catalogue.shelf import Shelf, chunks, marks
-from dedup.records import PhotoFile
+from dedup.records import PhotoFile, Relation
 
 
 class Questions(Shelf):
@@ -58,19 +58,16 @@ class Questions(Shelf):
         )
         return found
 
-    def better_of(self, content_ids: Collection[int]) -> dict[int, list[int]]:
-        """For each of these contents those that it was confirmed to be a copy or a version of."""
-        found: dict[int, list[int]] = {}
-        for chunk in chunks(content_ids):
-            stored = self._db.rows(
-                "SELECT CASE turned WHEN 0 THEN high ELSE low END, CASE turned WHEN 0 THEN low ELSE high END"
-                " FROM matches WHERE relation NOT IN ('', 'similar')"
-                f" AND (turned=0 AND high IN ({marks(chunk)}) OR turned=1 AND low IN ({marks(chunk)}))",
-                (*chunk, *chunk),
-            )
-            for content, better in stored:
-                found.setdefault(content, []).append(better)
-        return {content: sorted(better) for content, better in found.items()}
+    def better_of(self, content_id: int) -> tuple[int, Relation] | None:
+        """The content that this one was confirmed to be a copy or a version of, and which of them; None if none."""
+        found = self._db.rows(
+            "SELECT CASE turned WHEN 0 THEN low ELSE high END AS better, relation FROM matches"
+            " WHERE relation NOT IN ('', 'similar') AND (turned=0 AND high=?1 OR turned=1 AND low=?1)"
+            " ORDER BY better LIMIT 1",
+            (content_id,),
+        )
+        with self._reading():
+            return (found[0][0], Relation(found[0][1])) if found else None
 
     def is_unfinished(self) -> bool:
         """Whether a scan is at work, or was interrupted."""

@@ -28,6 +28,11 @@ class Later(Generic[T]):
         except BaseException as error:
             self._error = error
 
+    @property
+    def is_done(self) -> bool:
+        """Whether `result` would not wait."""
+        return not self._thread.is_alive()
+
     def result(self) -> T:
         """What the call gave."""
         self._thread.join()

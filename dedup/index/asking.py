@@ -34,8 +34,9 @@ from dedup.index.window_store import Hashes, inner_windows
 from dedup.records import CandidatePair
 from dedup.settings import Settings
 
-_BLOCK = 4096
-"""Rows compared at a time: with all their windows 2.4 MB, which stays in the cache."""
+_PAGE_BYTES = 4096
+_BLOCK = 1024
+"""Rows compared at a time: with all their windows 600 kB, which stays in the cache."""
 
 
 class Asker:
@@ -47,6 +48,18 @@ class Asker:
         self._upright = np.ascontiguousarray(snapshot.table.phash64[:, 0])
         self._textured = snapshot.table.texture >= HASH_TEXTURE_LEVELS
         self._annoy = annoy
+        self._framed = np.flatnonzero(snapshot.inner[:, 0])
+        self._inside = snapshot.inner[self._framed]
+        self._room: list[tuple[Hashes, NDArray[np.uint8], NDArray[np.bool_]]] = []
+
+    def warm(self) -> None:
+        """Bring in what a question reads, while there is time: 20 ms of page faults for 100,000 photos."""
+        held = self._held
+        for column in (held.table.phash64, held.windows, held.inner):
+            column.reshape(-1)[:: _PAGE_BYTES // 8].max(initial=0)
+        windows.window_hashes_of_one(np.zeros((64, 64), dtype=np.uint8), 1.0)
+        if len(held):
+            self._annoy_rows(held.table.take(np.zeros(1, dtype=np.int64)))
 
     def content_of(self, key: int) -> int:
         """The catalogue's id of a photo of the library."""
@@ -113,21 +126,23 @@ class Asker:
         shown = np.unique(np.append(inner[inner != 0], picture.phash64[0, 0]))
         asked = np.unique(np.concatenate([views, inner[inner != 0]]))
         near = np.zeros(len(held), dtype=bool)
-        for at in range(0, len(held), _BLOCK):
-            part = slice(at, at + _BLOCK)
-            here = (np.bitwise_count(held.table.phash64[part] ^ picture.phash64[0, 0]) <= radius).any(axis=1)
-            for turned in picture.phash64[0, 1:]:
-                here |= np.bitwise_count(upright[part] ^ turned) <= radius
-            for view in asked:
-                here |= np.bitwise_count(upright[part] ^ view) <= WINDOW_RADIUS_BITS
-            cut = held.inner[part]
-            framed = np.flatnonzero(cut.any(axis=1))
-            if len(framed):
-                inside = np.bitwise_count(cut[framed][:, :, None] ^ asked) <= WINDOW_RADIUS_BITS
-                here[framed] |= inside.any(axis=(1, 2))
-            for view in shown:
-                here |= (np.bitwise_count(held.windows[part] ^ view) <= WINDOW_RADIUS_BITS).any(axis=1)
-            near[part] = here
+        with _Differences(self._room) as within:
+            step = _BLOCK * windows.WINDOW_COUNT
+            for at in range(0, len(held), step):
+                part = upright[at : at + step]
+                for view in asked:
+                    near[at + within(part, view, WINDOW_RADIUS_BITS)] = True
+                for turned in picture.phash64[0, 1:]:
+                    near[at + within(part, turned, radius)] = True
+            for at in range(0, len(self._framed), step // 3):
+                framed, inside = self._framed[at : at + step // 3], self._inside[at : at + step // 3]
+                for view in asked:
+                    near[framed[within(inside, view, WINDOW_RADIUS_BITS)]] = True
+            for at in range(0, len(held), _BLOCK):
+                turns, cut = held.table.phash64[at : at + _BLOCK], held.windows[at : at + _BLOCK]
+                near[at + within(turns, picture.phash64[0, 0], radius)] = True
+                for view in shown:
+                    near[at + within(cut, view, WINDOW_RADIUS_BITS)] = True
         return np.flatnonzero(near & self._textured)
 
     def _flat_rows(self, picture: FingerprintTable) -> Rows:
@@ -148,6 +163,34 @@ class Asker:
             rows = held.positions[places]
             found.append(rows[rows >= 0])
         return np.concatenate(found)
+
+
+class _Differences:
+    """Compares hashes with one hash in memory that is there already: fresh arrays of this size cost twice the work."""
+
+    def __init__(self, held: list[tuple[Hashes, NDArray[np.uint8], NDArray[np.bool_]]]) -> None:
+        """`held`: memory that nobody uses at the moment."""
+        self._held = held
+
+    def __enter__(self) -> _Differences:
+        try:
+            self._room = self._held.pop()
+        except IndexError:
+            most = _BLOCK * max(windows.WINDOW_COUNT, 8)
+            self._room = np.empty(most, np.uint64), np.empty(most, np.uint8), np.empty(most, np.bool_)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._held.append(self._room)
+
+    def __call__(self, hashes: Hashes, one: np.uint64, radius: int) -> Rows:
+        """The rows of (k,) or (k, n) hashes of which one is within the radius."""
+        apart, bits, near = (whole[: hashes.size] for whole in self._room)
+        np.bitwise_xor(hashes.reshape(-1), one, out=apart)
+        np.bitwise_count(apart, out=bits)
+        np.less_equal(bits, radius, out=near)
+        # Where it is true rather than `any` along rows: that is a loop of its own for each.
+        return np.flatnonzero(near) // (hashes.size // max(1, len(hashes)))
 
 
 class _Kept:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
@@ -58,11 +58,17 @@ class Opponent:
     pairs: tuple[CandidatePair, ...]
     library_first: bool
     """Whether it would be kept rather than the picture: then it stands on the left."""
+    family: int
+    """Content that it was confirmed to be a copy or a version of, or its own."""
+    is_best: bool
+    """Whether it is that content itself."""
+    is_version: bool
+    """Whether it is an edited version of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckJob:
-    """A picture and what it is compared with, nearest first."""
+    """A picture and what it is compared with: families, nearest first, and in each the best photo first."""
 
     photo: Photo
     against: tuple[Opponent, ...]
@@ -91,7 +97,11 @@ class CheckFinding:
 
 
 def compare_with_library(job: CheckJob) -> CheckFinding:
-    """In a worker: measure a picture against photos of the library, until one is a copy."""
+    """In a worker: measure a picture against photos of the library, until one is a copy.
+
+    As in a scan, the best of a family speaks for its copies: a picture that is an edited version of it is not compared
+    with those, only with the family's other edited versions.
+    """
     from dedup.confirm.loading import CannotLoad, Loader
     from dedup.confirm.pair import PairMeasurer
 
@@ -99,7 +109,11 @@ def compare_with_library(job: CheckJob) -> CheckFinding:
     measurer = PairMeasurer(loader)
     matches: list[tuple[int, Match]] = []
     lost: list[int] = []
+    settled: dict[int, Relation] = {}
     for place, other in enumerate(job.against):
+        known = None if job.to_the_end else settled.get(other.family)
+        if known is not None and (known.is_safe or not other.is_version):
+            continue
         left, right = (other.photo, job.photo) if other.library_first else (job.photo, other.photo)
         try:
             match = measurer.measure(left, right, other.pairs)
@@ -108,10 +122,13 @@ def compare_with_library(job: CheckJob) -> CheckFinding:
                 break
             lost.append(place)
             continue
-        if match is not None:
-            matches.append((place, match))
-            if match.relation.is_safe and not job.to_the_end:
-                break
+        if match is None:
+            continue
+        matches.append((place, match))
+        if match.relation.is_safe and not job.to_the_end:
+            break
+        if other.is_best and other.library_first and match.relation is not Relation.SIMILAR:
+            settled[other.family] = match.relation
     return CheckFinding(
         tuple(matches),
         loader.damage.get(job.photo.id, ""),
@@ -196,7 +213,9 @@ class Checker:
             self.hire()
             reading = Later(lambda: self._run_one(self._reader(), file))
         try:
-            self.known.asker()
+            asker = self.known.asker()
+            if not reading.is_done:
+                asker.warm()
         finally:
             photo = reading.result()
         job, answer = self._plan(file, name, same, photo)
@@ -313,15 +332,16 @@ class Checker:
             for pair in pairs:
                 key = pair.right if pair.left == photo.id else pair.left
                 by_content.setdefault(asker.content_of(key), []).append(pair)
-            order = sorted(by_content, key=lambda content: _nearness(by_content[content]))
-            # What a candidate was confirmed against: a scan compares with the best of a family, not with each.
-            better = catalogue.better_of(order)
-            for content in list(order):
-                for other in better.get(content, ()):
-                    if other not in by_content:
-                        by_content[other] = []
-                        order.append(other)
-            return self._photos(catalogue, photo, by_content, order)
+            families = _families(catalogue, by_content)
+            order: list[int] = []
+            for content in sorted(by_content, key=lambda content: _nearness(by_content[content])):
+                best, _ = families[content]
+                order += [best, content]
+            order = list(dict.fromkeys(order))
+            rank = {best: place for place, best in enumerate(dict.fromkeys(families[c][0] for c in order))}
+            # A family stands together, in the place of its nearest photo, and the best of it first.
+            order.sort(key=lambda content: (rank[families[content][0]], families[content][0] != content))
+            return self._photos(catalogue, photo, by_content, order, families)
 
     def _photos(
         self,
@@ -329,6 +349,7 @@ class Checker:
         photo: Photo,
         by_content: dict[int, list[CandidatePair]],
         order: Sequence[int],
+        families: Mapping[int, tuple[int, bool]],
     ) -> tuple[list[Opponent], int]:
         files = catalogue.files_of(order)
         chosen: list[tuple[int, int]] = []
@@ -353,8 +374,13 @@ class Checker:
             if other.digest == photo.digest or other.fingerprint.recipe != photo.fingerprint.recipe:
                 continue
             low, high = sorted((other.id, photo.id))
-            pairs = by_content[content_of[number]] or [CandidatePair(low, high, Source.DERIVED, 64)]
-            against.append(Opponent(other, tuple(pairs), self._is_kept_rather(other, photo)))
+            content = content_of[number]
+            pairs = by_content.get(content) or [CandidatePair(low, high, Source.DERIVED, 64)]
+            family, is_version = families[content]
+            first = self._is_kept_rather(other, photo)
+            against.append(
+                Opponent(other, tuple(pairs), first, family, is_best=family == content, is_version=is_version)
+            )
         return against, gone
 
     def _is_kept_rather(self, other: Photo, photo: Photo) -> bool:
@@ -385,7 +411,7 @@ class Checker:
             )
             for place, match in finding.matches
         ]
-        # Stable: of equal relations the nearest stays first.
+        # Stable: of equal relations the nearest family stays first.
         found.sort(key=lambda likeness: _STRENGTH.index(likeness.relation))
         likenesses = (*so_far.likenesses, *found)
         if finding.skipped is not None and not likenesses:
@@ -396,6 +422,22 @@ class Checker:
         else:
             answer = Answer.EDITED if relations[Relation.EDITED] else Answer.NEW
         return replace(so_far, answer=answer, likenesses=likenesses, notes=tuple(notes))
+
+
+def _families(catalogue: Catalogue, contents: Collection[int]) -> dict[int, tuple[int, bool]]:
+    """For each content, and for the best of its family, that best one, and whether it is an edited version of it."""
+    found = {content: (content, False) for content in contents}
+    for content in contents:
+        way, edited = [content], False
+        while better := catalogue.better_of(way[-1]):
+            further, relation = better
+            if further in way:
+                break
+            way.append(further)
+            edited = edited or relation is Relation.EDITED
+        found[content] = way[-1], edited
+        found.setdefault(way[-1], (way[-1], False))
+    return found
 
 
 def is_as_scanned(file: PhotoFile) -> bool:
