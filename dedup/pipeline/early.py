@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+import threading
+import time
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 
 from dedup.engine import Failure, Later, Limits, ProcessEngine, open_engine
 from dedup.records import Photo, PhotoFile, Reason, Skipped
@@ -47,10 +51,22 @@ def start_reading(name: str, settings: Settings) -> Early | None:
 
 
 def read_upload(file: PhotoFile, max_pixels: int) -> Photo | Skipped:
-    """In a worker: `fingerprint_photo`, imported there."""
+    """In a worker: `fingerprint_photo`, and then the imports of what this worker is likely to be asked next."""
     from dedup.fingerprint import fingerprint_photo
 
-    return fingerprint_photo(file, max_pixels)
+    photo = fingerprint_photo(file, max_pixels)
+    if "dedup.confirm.pair" not in sys.modules:
+        threading.Thread(target=_import_confirmation, daemon=True).start()
+    return photo
+
+
+def _import_confirmation() -> None:
+    time.sleep(_AFTER_THE_ANSWER_S)
+    import_module("dedup.confirm.pair")
+
+
+_AFTER_THE_ANSWER_S = 0.002
+"""Time for the picture to be on its way: an import would hold it up. While the parent searches, the worker is idle."""
 
 
 def look_at_file(path: str) -> PhotoFile | Skipped:
