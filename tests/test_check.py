@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,8 +19,8 @@ from dedup import Answer, Checked, Relation, Settings, UsageError, scan_library
 from dedup.apply import syscalls
 from dedup.catalogue import Catalogue
 from dedup.pipeline import CheckChoice, answer_to_json, check_pictures
-from dedup.records import Reason
-from tests.pictures import cropped, encode, jpeg, night_frame, real_photo, scaled
+from dedup.records import Reason, Report
+from tests.pictures import as_floats, as_image, cropped, encode, jpeg, night_frame, real_photo, scaled
 from tests.test_cli import Desk
 
 
@@ -180,6 +181,62 @@ def test_all_goes_on_after_the_first_copy(home: Home) -> None:
     found = home.one(same, to_the_end=True).likenesses
     assert found[0].relation is Relation.SAME_BYTES
     assert len(found) == 2
+
+
+# ---- the same answer as a scan -------------------------------------------------------------------------------------
+
+
+def answer_of(report: Report, path: str) -> Answer:
+    """What a report says about one of its files, in the words of `check`."""
+    for group in report.groups:
+        if group.keeper.file.path == path:
+            safe = any(member.match.relation.is_safe for member in group.members)
+            return Answer.THERE if safe else Answer.EDITED
+        for member in group.members:
+            if member.photo.file.path == path:
+                copies = [member.match, member.copy_match]
+                copies += [other.copy_match for other in group.members if other.copy_of == member.photo.id]
+                safe = any(match is not None and match.relation.is_safe for match in copies)
+                return Answer.THERE if safe else Answer.EDITED
+    if any(skipped.path == path and skipped.reason.is_trouble for skipped in report.skipped):
+        return Answer.UNREADABLE
+    return Answer.NEW
+
+
+def noisy(image: Image.Image, levels: float) -> Image.Image:
+    chance = np.random.default_rng(2)
+    return as_image(as_floats(image) + chance.normal(0, levels, (image.height, image.width, 3)))
+
+
+def test_a_scan_that_includes_the_picture_says_the_same(tmp_path: Path) -> None:
+    original = real_photo("chelsea")
+    home = Home(tmp_path)
+    home.photos.mkdir()
+    home.card.mkdir()
+    (home.photos / "cat.jpg").write_bytes(jpeg(original, 95))
+    (home.photos / "half.jpg").write_bytes(jpeg(scaled(original, 0.5), 85))
+    (home.photos / "part.jpg").write_bytes(jpeg(cropped(original, 0.1, 0.1, 0.95, 0.95), 92))
+    (home.photos / "coffee.jpg").write_bytes(jpeg(real_photo("coffee")))
+    scan_library([home.photos], home.settings)
+    asked = {
+        "quality 10": jpeg(original, 10),
+        "quality 60": jpeg(original, 60),
+        "noise": jpeg(noisy(original, 18), 90),
+        "a third": jpeg(scaled(original, 0.33), 85),
+        "the part again": jpeg(cropped(original, 0.1, 0.1, 0.95, 0.95), 60),
+        "another part": jpeg(cropped(original, 0.0, 0.05, 0.9, 0.9), 90),
+        "mirrored": jpeg(original.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+        "larger": encode(scaled(original, 1.5)),
+        "another": jpeg(real_photo("astronaut")),
+    }
+    for name, content in asked.items():
+        said = home.one(home.put("asked", content)).answer
+        inside = home.photos / "asked"
+        inside.write_bytes(content)
+        report = scan_library([home.photos], home.settings)
+        assert said is answer_of(report, str(inside)), name
+        inside.unlink()
+        scan_library([home.photos], home.settings)
 
 
 # ---- what cannot be read -------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from dedup import Answer, Library, Settings, scan_library
-from dedup.records import Report
+from dedup import Library, Settings, scan_library
+from tests.test_check import answer_of
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = Path(os.environ.get("DEDUP_PHOTOS") or ROOT.parent / "shared" / "photos")
@@ -31,23 +31,6 @@ pytestmark = [
         reason="no labelled photos; set DEDUP_PHOTOS to their folder",
     ),
 ]
-
-
-def answer_of(report: Report, path: str) -> Answer:
-    """What a report says about one of its files, in the words of `check`."""
-    for group in report.groups:
-        if group.keeper.file.path == path:
-            safe = any(member.match.relation.is_safe for member in group.members)
-            return Answer.THERE if safe else Answer.EDITED
-        for member in group.members:
-            if member.photo.file.path == path:
-                copies = [member.match, member.copy_match]
-                copies += [other.copy_match for other in group.members if other.copy_of == member.photo.id]
-                safe = any(match is not None and match.relation.is_safe for match in copies)
-                return Answer.THERE if safe else Answer.EDITED
-    if any(skipped.path == path and skipped.reason.is_trouble for skipped in report.skipped):
-        return Answer.UNREADABLE
-    return Answer.NEW
 
 
 def test_check_says_what_a_scan_with_the_file_says(tmp_path: Path) -> None:
