@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,33 @@ def test_two_exposures_of_lights_at_night_are_never_safe(shelf: Shelf) -> None:
 def test_two_noisy_exposures_of_lights_at_night_are_no_copies(shelf: Shelf) -> None:
     """The lights alone agree in detail; most of the frame does not."""
     assert relation(shelf.ask(lights_at_night(1, 16, 1), lights_at_night(2, 16, 1))) in NOT_A_COPY
+
+
+def opened(stored: bytes) -> Image.Image:
+    return Image.open(BytesIO(stored)).convert("RGB")
+
+
+def gravel(seed: int, noise: float) -> Image.Image:
+    """Texture all over, so that no plain part shows the noise between two exposures."""
+    stones = np.random.default_rng(11).normal(0, 1, (360, 480))
+    stones = ndimage.gaussian_filter(stones, 1.6)
+    light = np.repeat(120 + 30 * (stones / stones.std())[..., None], 3, axis=2)
+    return as_image(light + np.random.default_rng(seed).normal(0, noise, (360, 480, 1)))
+
+
+@pytest.mark.parametrize("quality", [0, 95, 90])
+def test_two_exposures_of_what_is_textured_all_over_are_no_copies(shelf: Shelf, quality: int) -> None:
+    first, second = (jpeg(gravel(seed, 6), quality) if quality else gravel(seed, 6) for seed in (1, 2))
+    assert not is_safe(shelf.ask(first, second))
+
+
+@pytest.mark.parametrize("quality", [95, 90, 75, 50])
+def test_copies_of_noisy_texture_are_one_picture(shelf: Shelf, quality: int) -> None:
+    """What a save takes away was one picture's alone."""
+    first = gravel(1, 4)
+    saved = jpeg(first, quality)
+    assert is_safe(shelf.ask(first, saved))
+    assert is_safe(shelf.ask(jpeg(first, 95), jpeg(opened(saved), 92)))
 
 
 def test_a_copy_of_fog_is_the_same_picture(shelf: Shelf) -> None:

@@ -62,7 +62,8 @@ def test_the_rules_stand_in_the_order_of_the_design() -> None:
         names.index("container") < names.index("depth") < names.index("metadata") < names.index("hard links")
     )
     assert names[-3:] == ["age", "path length", "path"]
-    tested = {*BETTER_AND_WORSE, "choice", "folder", "generation", "native size", "compression"}
+    assert names.index("hard links") < names.index("copies") < names.index("age")
+    tested = {*BETTER_AND_WORSE, "choice", "copies", "folder", "generation", "native size", "compression"}
     assert tested == set(names)
 
 
@@ -250,6 +251,23 @@ def test_what_is_trimmed_off_a_dark_edge_by_chance_does_not_decide_between_prove
     c = draw_photo(3, mtime_ns=3 * 10**9)
     facts = gather_facts([a, b, c], [draw_match(a, b), draw_match(a, c)])
     assert len({facts.detail_px[p.digest] for p in (a, b, c)}) == 1
+
+
+def test_where_nothing_tells_the_version_that_more_files_show_is_kept() -> None:
+    stamped, original, copy, twin = (draw_photo(number) for number in (1, 2, 3, 4))
+    twin = replace(twin, digest=copy.digest)
+    photos = [stamped, original, copy, twin]
+    matches = [
+        draw_match(stamped, original, Relation.EDITED),
+        draw_match(stamped, copy, Relation.EDITED),
+        draw_match(original, copy, Relation.SAME_PICTURE),
+    ]
+    facts = _facts(*matches, photos=photos)
+    assert _first(photos, _facts(*matches[:2], photos=photos[:3])) == stamped.id
+    assert _first(photos, facts) == original.id
+    assert keeper_reasons(original, [stamped], facts) == (
+        "3 files show this version, only 1 that of 0001.jpg",
+    )
 
 
 def test_containers_stand_from_raw_to_what_the_web_makes() -> None:

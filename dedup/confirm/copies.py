@@ -21,6 +21,7 @@ from dedup.confirm.pixels import (
     measure_difference,
     measure_flat_grain,
     measure_grain,
+    measure_own_detail,
     resize_to,
 )
 
@@ -59,6 +60,8 @@ def compare_frames(a: Loaded, b: Loaded) -> tuple[PixelDifference | None, bool]:
     quality = coarser_quality(a, b)
     found = copy_difference(a.full.rgb, b.full.rgb, _alphas(a, b), quality)
     if found is not None:
+        if is_other_exposure(a, b, found):
+            return None, False
         deep = _deep(a, b)
         return (found if deep is None or copy_difference(*deep, None) is not None else None), False
     if a.photo.info.icc_digest != b.photo.info.icc_digest:
@@ -69,6 +72,16 @@ def compare_frames(a: Loaded, b: Loaded) -> tuple[PixelDifference | None, bool]:
             found = copy_difference(stored[0], stored[1], None, quality)  # type: ignore[arg-type]
             return found, True
     return None, False
+
+
+def is_other_exposure(a: Loaded, b: Loaded, difference: PixelDifference) -> bool:
+    """Whether two pictures of one size differ by noise that each has of its own."""
+    if a.size != b.size:
+        return False
+    first, second = (100 if item.full.info.lossless else item.full.info.quality for item in (a, b))
+    if difference.rms_levels < relation.explained_levels((first, second)):
+        return False
+    return relation.is_each_its_own(measure_own_detail(a.full.rgb, b.full.rgb), (first, second))
 
 
 def coarser_quality(a: Loaded, b: Loaded) -> int:

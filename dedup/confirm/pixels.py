@@ -174,20 +174,7 @@ def measure_flat_grain(a: Pixels, b: Pixels) -> tuple[float, float]:
 
     Strong lights in the dark, or a sharp scene under an empty sky, are equal in two exposures from one place; the
     noise between them is not."""
-    from scipy import ndimage
-
-    height, width = a.shape[:2]
-    side = min(FLAT_BLOCK_PX, height, width)
-    rows = np.unique(np.linspace(0, height - side, 6).astype(int))
-    columns = np.unique(np.linspace(0, width - side, 6).astype(int))
-    grains = []
-    for pixels in (a, b):
-        windows = np.lib.stride_tricks.sliding_window_view(pixels, (side, side), (0, 1))[
-            rows[:, None], columns
-        ]
-        luma = np.tensordot(LUMA, windows.astype(np.float32), (0, 2)).reshape(-1, side, side)
-        grains.append(luma - ndimage.uniform_filter(luma, 5, axes=(1, 2)))
-    p, q = (grain.reshape(len(grain), -1) for grain in grains)
+    p, q = _fine_blocks(a), _fine_blocks(b)
     strength = np.minimum(p.std(axis=1), q.std(axis=1))
     # Blocks without any grain (burnt out, drawn) say nothing; of the others the plainest say most.
     order = np.argsort(strength, kind="stable")
@@ -197,6 +184,44 @@ def measure_flat_grain(a: Pixels, b: Pixels) -> tuple[float, float]:
     product = float((p * q)[plainest].mean(axis=1).sum())
     first, second = (float(grain[plainest].var(axis=1).sum()) for grain in (p, q))
     return product / max((first * second) ** 0.5, 1e-6), float(np.median(strength[plainest]))
+
+
+def measure_own_detail(a: Pixels, b: Pixels) -> tuple[float, float, float]:
+    """How strongly the finest detail of two pictures of one size differs, and whose difference it is.
+
+    With d = a - b, the covariance of d and a over the variance of d is 1 where b only lost detail, 0 where it only
+    gained some, and one half where each has as much of its own that the other has not: the noise of two exposures.
+
+    Returns
+    -------
+    strength : float
+        Median standard deviation of d over blocks, in levels.
+    low, high : float
+        10th and 90th percentile of the blocks' shares; 0 and 1 where too few blocks differ at all.
+    """
+    p, q = _fine_blocks(a), _fine_blocks(b)
+    gap = p - q
+    variance = gap.var(axis=1)
+    telling = variance > 0.05
+    if telling.sum() < FLAT_BLOCKS // 2:
+        return 0.0, 0.0, 1.0
+    shares = (gap * p).mean(axis=1)[telling] / variance[telling]
+    low, high = np.quantile(shares, (0.1, 0.9))
+    return float(np.sqrt(np.median(variance[telling]))), float(low), float(high)
+
+
+def _fine_blocks(pixels: Pixels) -> NDArray[np.float32]:
+    """Luma less its surroundings in 36 blocks spread over the picture at full size: (blocks, pixels) float32."""
+    from scipy import ndimage
+
+    height, width = pixels.shape[:2]
+    side = min(FLAT_BLOCK_PX, height, width)
+    rows = np.unique(np.linspace(0, height - side, 6).astype(int))
+    columns = np.unique(np.linspace(0, width - side, 6).astype(int))
+    windows = np.lib.stride_tricks.sliding_window_view(pixels, (side, side), (0, 1))[rows[:, None], columns]
+    luma = np.tensordot(LUMA, windows.astype(np.float32), (0, 2)).reshape(-1, side, side)
+    fine: NDArray[np.float32] = luma - ndimage.uniform_filter(luma, 5, axes=(1, 2))
+    return fine.reshape(len(fine), -1)
 
 
 def _pass_over(a: Pixels, b: Pixels, factor: int) -> tuple[float, NDArray[np.float32], NDArray[np.float32]]:

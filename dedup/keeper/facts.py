@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -54,6 +54,8 @@ class KeeperFacts:
     """Stored pixels of the same content, levelled within a family, more coarsely."""
     generation: Mapping[bytes, int] = field(default_factory=dict)
     """Saves or edits since the earliest known picture of the family: 0 for an original, or nothing known."""
+    copies: Mapping[bytes, int] = field(default_factory=dict)
+    """Files of the same content and of its proven copies, itself included; of families with several versions."""
     units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """As `find_units`."""
 
@@ -91,6 +93,7 @@ def gather_facts(
     contents: dict[bytes, Photo] = {}
     for photo in by_id.values():
         contents.setdefault(photo.digest, photo)
+    files = Counter(photo.digest for photo in by_id.values())
     damage: dict[bytes, str] = {}
     scale: dict[bytes, float] = {}
     for found in (inspections or {}).values():
@@ -112,6 +115,7 @@ def gather_facts(
         detail_px=family.detail_px,
         stored_px=family.stored_px,
         generation=family.generation,
+        copies=family.count_copies(files),
         units=units or {},
     )
 
@@ -174,6 +178,21 @@ class _Family:
                 side = self._measure_from(digest)
                 seen.update(side)
                 self._weigh_family(side, {name: out_of[name] for name in side if name in out_of})
+
+    def count_copies(self, files: Mapping[bytes, int]) -> dict[bytes, int]:
+        """Files of each version: of all contents that proven copies tie together."""
+        found: dict[bytes, int] = {}
+        for start in self._links:
+            if start in found:
+                continue
+            version, queue = {start}, [start]
+            while queue:
+                for other, match in self._links[queue.pop()].items():
+                    if match.relation.is_safe and other not in version:
+                        version.add(other)
+                        queue.append(other)
+            found.update(dict.fromkeys(version, sum(files[digest] for digest in version)))
+        return found
 
     def _measure_from(self, start: bytes) -> dict[bytes, float]:
         """Logarithm of the side length of the same content in each member, relative to `start`.

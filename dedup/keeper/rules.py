@@ -173,6 +173,11 @@ def _rank_links(photo: Photo, facts: KeeperFacts) -> float:  # noqa: ARG001
     return -photo.file.link_count
 
 
+def _rank_copies(photo: Photo, facts: KeeperFacts) -> float:
+    """Among versions of which nothing tells the first: people make copies of a picture, then mark one of them."""
+    return -facts.copies.get(photo.digest, 1)
+
+
 def _rank_age(photo: Photo, facts: KeeperFacts) -> float:  # noqa: ARG001
     return photo.file.mtime_ns
 
@@ -277,6 +282,12 @@ def _say_links(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> st
     return f"{keeper.file.link_count} names already share it"
 
 
+def _say_copies(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> str:
+    own = facts.copies.get(keeper.digest, 1)
+    most = max(facts.copies.get(other.digest, 1) for other in others)
+    return f"{own} files show this version, only {most} that of {_who(others)}"
+
+
 def _say_age(keeper: Photo, others: Sequence[Photo], facts: KeeperFacts) -> str:  # noqa: ARG001
     day = datetime.fromtimestamp(keeper.file.mtime_ns / 1e9, UTC).date().isoformat()
     return f"it is older ({day}) than {_who(others)}"
@@ -304,6 +315,7 @@ RULES: tuple[Rule, ...] = (
     Rule("whole", _rank_whole, _say_whole),
     Rule("metadata", _rank_metadata, _say_metadata),
     Rule("hard links", _rank_links, _say_links),
+    Rule("copies", _rank_copies, _say_copies),
     Rule("age", _rank_age, _say_age),
     Rule("path length", _rank_length, _say_length),
     Rule("path", _rank_path, _say_path),
