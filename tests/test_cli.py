@@ -375,6 +375,28 @@ def test_a_signal_ends_the_scan_with_its_code_and_a_sound_catalogue(
     desk.type("scan", "Pictures")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_after_the_end_changes_no_exit_code(number: signal.Signals, desk: Desk) -> None:
+    """Python puts the default actions back before it lets go of what a module holds."""
+    program = (
+        "import os, sys\nfrom dedup.cli import main\n"
+        f"class Late:\n    def __del__(self, kill=os.kill, me=os.getpid()): kill(me, {int(number)})\n"
+        "class Loud:\n"
+        "    def __getattr__(self, name): return getattr(sys.__stderr__, name)\n"
+        "    def write(self, words):\n"
+        "        sys.__stderr__.write(words)\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "late = Late()\n"
+        "if len(sys.argv) > 2: sys.stderr = Loud()\n"
+        "sys.exit(main())\n"
+    )
+    for words, code in (["config"], 0), (["config", "--nonsense"], 128 + number):
+        run = [sys.executable, "-c", program, *words]
+        ended = subprocess.run(run, check=False, env=desk.environment, capture_output=True, timeout=60)
+        assert ended.returncode == code, ended.stderr
+        assert b"Traceback" not in ended.stderr
+
+
 def test_a_reader_that_has_had_enough_ends_it_quietly(scanned: Desk) -> None:
     with scanned.start("report", "--json") as process:
         assert process.stdout

@@ -15,7 +15,6 @@ there, since everything heavy is imported by the command that needs it. Does not
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from typing import Any
@@ -32,7 +31,15 @@ from dedup.cli.finding import scan
 from dedup.cli.frame import FAULT, READER_GONE, Command, Globals, global_options
 from dedup.cli.reporting import report
 from dedup.cli.sequencing import sequence
-from dedup.cli.talk import Interrupted, ReaderGone, Talk, hush_interruptions, stop_soon
+from dedup.cli.talk import (
+    Interrupted,
+    ReaderGone,
+    Talk,
+    Verdict,
+    hear_signals,
+    hush_interruptions,
+    ignore_signals,
+)
 from dedup.cli.tending import config, doctor, export, stats
 from dedup.errors import DedupError, UsageError
 
@@ -84,17 +91,27 @@ for _commands in SECTIONS.values():
 
 
 def main() -> int:
-    """Run the command that `sys.argv` says and give its exit code; no exception comes out."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup, HUP stays ignored
-            signal.signal(number, stop_soon)
+    """Run the command that `sys.argv` says and give its exit code; no exception comes out.
+
+    Once the code is decided, signals are ignored until the process is gone.
+    """
+    hear_signals()
     sys.unraisablehook = hush_interruptions
     talk = Talk()
     try:
-        return int(program.main(prog_name="dedup", standalone_mode=False) or 0)
+        code = _run(talk)
+        Verdict.decided = True
     except Interrupted as stop:
+        Verdict.decided = True
+        code = stop.exit_code
         talk.complain(STOPPED)
-        return stop.exit_code
+    ignore_signals()
+    return code
+
+
+def _run(talk: Talk) -> int:
+    try:
+        return int(program.main(prog_name="dedup", standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         return UsageError.exit_code

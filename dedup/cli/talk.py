@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import threading
 import time
@@ -51,17 +52,42 @@ class Interrupted(BaseException):
         self.exit_code = 128 + number
 
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _arrived: list[int] = []
 
 
+class Verdict:
+    """Whether the exit code is decided. To be set by an assignment, between whose steps no signal is handled."""
+
+    decided = False
+
+
 def stop_soon(number: int, _frame: FrameType | None) -> None:
-    """Signal handler: leave what is being done.
+    """Signal handler: leave what is being done, unless it is over.
 
     Python drops an exception that comes up inside a destructor or a callback of `fork`, wherever the signal
     happens to arrive; hence the note, which the next step of progress reads.
     """
+    if Verdict.decided:
+        return
     _arrived.append(number)
     raise Interrupted(number)
+
+
+def hear_signals() -> None:
+    """Let INT, TERM and HUP end what is being done, but for those that whoever started us has us ignore."""
+    for number in _STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup, HUP stays ignored
+            signal.signal(number, stop_soon)
+
+
+def ignore_signals() -> None:
+    """Nothing is left that a signal could stop, and its default action would put another exit code over ours.
+
+    Python takes its own handlers away while it shuts down; what is ignored stays ignored.
+    """
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def hush_interruptions(unraisable: sys.UnraisableHookArgs) -> None:
