@@ -10,11 +10,11 @@ override DIR    := $(value DIR)
 override PHOTOS := $(value PHOTOS)
 export DIR PHOTOS
 
-.PHONY: help run test fmt check bench faults machine
+.PHONY: help run test test-spark fmt check bench faults machine
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##/  make \1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 19
 
 run: given-DIR $(VENV)/ready  ## DIR=FOLDER  find the duplicates in FOLDER and write duplicates.html here
 	@case "$$DIR" in "~") DIR="$$HOME" ;; "~/"*) DIR="$$HOME/$${DIR#??}" ;; esac; \
@@ -26,7 +26,7 @@ test: $(VENV)/ready-dev  ## ruff, mypy and all tests
 	@$(VENV)/bin/ruff check --quiet --output-format concise .
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy --no-error-summary
-	@$(VENV)/bin/python -m pytest -n 2 --ignore tests/truth
+	@$(VENV)/bin/python -m pytest -n 2 --ignore tests/truth --ignore tests/spark
 
 fmt: $(VENV)/ready-dev  ## put the code in order
 	@$(VENV)/bin/ruff check --quiet --fix-only .
@@ -37,6 +37,9 @@ check: fmt test  ## fmt and test: before each commit
 bench: given-PHOTOS $(VENV)/ready  ## PHOTOS=FOLDER  how fast, against the bare decode and other tools
 	@case "$$PHOTOS" in "~") PHOTOS="$$HOME" ;; "~/"*) PHOTOS="$$HOME/$${PHOTOS#??}" ;; esac; \
 	$(VENV)/bin/python -m bench "$$PHOTOS"
+
+test-spark: $(VENV)/ready-spark  ## the tests of Apache Spark (needs Java 17 or 21; installs 400 MB into .venv-spark)
+	@$(VENV)-spark/bin/python -m pytest tests/spark
 
 faults: $(VENV)/ready-dev  ## as root: kills, errors, power cuts, edits while dedup acts; PARTS="..." for some of it
 	@$(VENV)/bin/python -m tests.safety $(PARTS)
@@ -56,6 +59,14 @@ $(VENV)/ready: pyproject.toml
 
 $(VENV)/ready-dev: $(VENV)/ready
 	@$(PIP) install --group dev
+	@touch $@
+
+# Apart from the other one: whoever changes a line of dedup need not install Spark.
+$(VENV)/ready-spark: $(VENV)/ready-dev
+	@echo "Setting up $(VENV)-spark: 400 MB, once ..."
+	@$(PYTHON) -m venv $(VENV)-spark
+	@$(VENV)-spark/bin/python -m pip -qq --disable-pip-version-check install --upgrade pip
+	@$(VENV)-spark/bin/python -m pip -qq --disable-pip-version-check install --editable '.[spark]' --group spark
 	@touch $@
 
 # ---- what the machine must bring: Python 3.11, venv, and a C++ compiler with Python's headers, since annoy is ------

@@ -18,6 +18,7 @@ import re
 import stat
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
@@ -109,6 +110,43 @@ def find_photos(
         If a pattern cannot be understood.
     """
     return _Walk(roots, settings, known, is_noted).run()
+
+
+def excluding_rule(settings: Settings, root: str) -> Callable[[str], str | None]:
+    """Who excludes a path, for places that are listed and not walked: object stores.
+
+    Parameters
+    ----------
+    settings
+        `exclude` and `default_excludes` are used.
+    root
+        The place below which the paths lie.
+
+    Returns
+    -------
+    Callable
+        Takes the path of a file below the root; gives the label of the rule that excludes it or a folder above it,
+        or None.
+    """
+    rules = []
+    if settings.exclude:
+        rules.append(_Rules(settings.exclude, "--exclude", root))
+    if settings.default_excludes:
+        rules.append(_Rules(DEFAULT_EXCLUDES, "default", root))
+    sources = tuple(rules)
+
+    @lru_cache(maxsize=4096)
+    def of_folder(folder: str) -> str | None:
+        if len(folder) <= len(root):
+            return None
+        above = of_folder(folder.rpartition("/")[0])
+        return above or _excluding_rule(sources, folder, folder.rpartition("/")[2], True)
+
+    def of_file(path: str) -> str | None:
+        folder, _, name = path.rpartition("/")
+        return of_folder(folder) or _excluding_rule(sources, path, name, False)
+
+    return of_file
 
 
 class _Rules:

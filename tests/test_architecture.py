@@ -15,7 +15,8 @@ DIRECTION = (
     {"cli"},
     {"review", "serve"},
     {"__init__"},
-    {"library", "testing", "calibrate"},  # `calibrate` runs the pipeline on what it makes
+    # `calibrate` runs the pipeline on what it makes; `spark` runs its parts where the photos are
+    {"library", "testing", "calibrate", "spark"},
     {"pipeline", "sequence"},
     {"crawl", "fingerprint", "index", "confirm", "cluster", "keeper", "plan", "apply", "report", "compare"},
     {"decode", "catalogue", "journal", "engine"},
@@ -38,6 +39,9 @@ ROOMS = {
     "pillow_jxl": {"decode"},
     "imagehash": {"fingerprint"},
     "annoy": {"index"},
+    "pyspark": {"spark"},
+    "fsspec": {"spark", "pipeline"},
+    "pyarrow": {"spark", "pipeline"},
     "sqlite3": {"catalogue"},
     "multiprocessing": {"engine"},
     "concurrent": {"engine"},
@@ -62,7 +66,8 @@ ROOMS = {
     "os.chmod": {"apply", "catalogue", "index"},
     # Own files - catalogue and its backups, the index, a report - are written beside and moved into place.
     "os.replace": {"apply", "catalogue", "index", "journal", "pipeline", "report", "cli"},
-    "os.unlink": {"apply", "catalogue", "index", "journal", "pipeline", "report", "cli"},
+    # `spark` lets go of the copies that it fetched.
+    "os.unlink": {"apply", "catalogue", "index", "journal", "pipeline", "report", "cli", "spark"},
     "os.remove": {"apply", "catalogue", "index", "journal", "pipeline", "report", "cli"},
 }
 """Outside thing -> rooms that may use it; the longest name that fits counts."""

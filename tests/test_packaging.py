@@ -142,7 +142,7 @@ def test_a_machine_without_venv_or_headers_is_told_both(bare_machine: Path) -> N
 def test_the_distribution_has_the_promised_extras_and_groups() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["name"] == "photo-dedup"
-    assert set(project["project"]["optional-dependencies"]) == {"jxl", "raw", "parquet", "serve"}
+    assert set(project["project"]["optional-dependencies"]) == {"jxl", "raw", "parquet", "serve", "spark"}
     assert {"dev", "test", "lint"} <= set(project["dependency-groups"])
     assert (ROOT / "dedup" / "py.typed").exists()
 

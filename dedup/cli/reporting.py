@@ -45,6 +45,9 @@ from dedup.report.text import printable
 @click.option(
     "--all-roots", is_flag=True, help="All that the catalogue knows, not only the roots of the last scan."
 )
+@click.option(
+    "--from", "dataset", metavar="DIR", help="What `scan --engine spark` left in DIR, not what the catalogue holds."
+)
 @click.option("--fail-on-found", is_flag=True, help="Exit with 1 if there is a duplicate.")
 @click.pass_obj
 def report(given: Globals, /, **asked: Any) -> int:
@@ -55,7 +58,12 @@ def report(given: Globals, /, **asked: Any) -> int:
     if asked["html"]:
         check_writable(asked["html"])
     settings = given.settings()
-    found = pipeline.load_report(settings, asked["all_roots"])
+    if asked["dataset"] and asked["all_roots"]:
+        raise UsageError("a data set has the roots that it was made from; --all-roots is about the catalogue")
+    if asked["dataset"]:
+        found = pipeline.load_dataset_report(asked["dataset"])
+    else:
+        found = pipeline.load_report(settings, asked["all_roots"])
     if asked["html"]:
         write_html(found, settings, asked["html"], given.talk)
     if asked["only_skipped"]:

@@ -32,6 +32,7 @@ _UNITS = {
     "motion": "frames",
     "group": "groups",
     "pictures": "groups",
+    "portion": "portions",
     "plan": "photos",
     "apply": "duplicates",
     "undo": "duplicates",

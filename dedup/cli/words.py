@@ -50,6 +50,12 @@ def next_line(tally: Tally, html: str, db_flag: str) -> str:
     return f"next: {command} report --html duplicates.html   |   {command} report   |   {command} plan"
 
 
+def dataset_next_line(tally: Tally, out: str) -> str:
+    """The next command to type after a scan into a data set."""
+    command = f"dedup report --from {shlex.quote(out)}"
+    return f"next: {command} --html duplicates.html   |   {command}" if tally.groups else ""
+
+
 def skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
     """A count of the reasons, then one line per file not examined, by reason and path."""
     if not skipped:

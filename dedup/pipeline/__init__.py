@@ -12,6 +12,8 @@ work for them: a scan that finds nothing changed loads neither plans nor what ca
     deciding.py  plans and decisions       decisions.py  decisions as a JSON file
     surveying.py files looked at for it    extents.py    whether two files share their blocks
     tending.py   stats, doctor and export  own_files.py  files that a user gives a name to
+    dataset.py   a result as Parquet       found.py      a data set as a report
+    portion.py   confirm and group a part of a library by itself
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     )
     from dedup.pipeline.checking import Checker
     from dedup.pipeline.comparing import check_picture_place, compare_files, write_picture
+    from dedup.pipeline.dataset import is_address
     from dedup.pipeline.deciding import (
         decide,
         forget_decisions,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     )
     from dedup.pipeline.decisions import decisions_text, decisions_to_json, read_decisions, write_decisions
     from dedup.pipeline.early import look_at_file
+    from dedup.pipeline.found import dataset_groups, load_dataset_outcome, load_dataset_report
     from dedup.pipeline.intake import CheckChoice, answer_to_json, check_pictures
     from dedup.pipeline.places import Progress, catalogue_path, has_unfinished
     from dedup.pipeline.results import load_report
@@ -63,6 +67,7 @@ __all__ = [
     "check_pictures",
     "check_picture_place",
     "compare_files",
+    "dataset_groups",
     "decide",
     "decisions_text",
     "decisions_to_json",
@@ -71,9 +76,12 @@ __all__ = [
     "find_duplicates",
     "forget_decisions",
     "has_unfinished",
+    "is_address",
     "library_stats",
     "list_decisions",
     "list_runs",
+    "load_dataset_outcome",
+    "load_dataset_report",
     "load_plan",
     "load_report",
     "look_at_file",
@@ -117,6 +125,8 @@ _HOMES = {
         "part_photos",
         "save_plan",
     ),
+    "dedup.pipeline.dataset": ("is_address",),
+    "dedup.pipeline.found": ("dataset_groups", "load_dataset_outcome", "load_dataset_report"),
     "dedup.pipeline.decisions": (
         "decisions_text",
         "decisions_to_json",

@@ -35,7 +35,12 @@ def has_unfinished() -> bool:
 
 
 def absolute_folder(folder: str) -> str:
-    """A folder as the crawl names it; `abspath` would drop `a/..` as text, which is another folder if `a` is a link."""
+    """A folder as the crawl names it; `abspath` would drop `a/..` as text, which is another folder if `a` is a link.
+
+    An address (`s3://bucket/prefix`) stays what it is.
+    """
+    if "://" in folder:
+        return folder.rstrip("/")
     folder = os.path.expanduser(folder)
     return os.path.realpath(folder) if ".." in folder.split(os.sep) else os.path.abspath(folder)
 

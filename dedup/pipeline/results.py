@@ -109,20 +109,25 @@ def summary_from_plain(plain: dict[str, Any]) -> ScanSummary:
 def make_tally(catalogue: Catalogue, skipped: Iterable[Skipped]) -> Tally:
     """What the result of the last roots adds up to."""
     groups = {relation: (count, freed) for relation, count, freed in catalogue.group_sums(LAST_ROOTS)}
+    return Tally(
+        groups=tuple((relation, *groups[relation]) for relation in Relation if relation in groups),
+        similar=catalogue.count_similar(LAST_ROOTS),
+        hubs=len(catalogue.hubs(LAST_ROOTS)),
+        not_examined=count_reasons(skipped),
+    )
+
+
+def count_reasons(skipped: Iterable[Skipped]) -> tuple[tuple[Reason, str, str, int], ...]:
+    """As `Tally.not_examined`."""
     reasons: Counter[tuple[Reason, str, str]] = Counter()
     for entry in skipped:
         missing = entry.reason is Reason.MISSING_EXTRA
         extension = os.path.splitext(entry.path)[1].lower() if missing else ""
         reasons[entry.reason, extension, entry.detail if missing else ""] += 1
     order = list(Reason)
-    return Tally(
-        groups=tuple((relation, *groups[relation]) for relation in Relation if relation in groups),
-        similar=catalogue.count_similar(LAST_ROOTS),
-        hubs=len(catalogue.hubs(LAST_ROOTS)),
-        not_examined=tuple(
-            (reason, extension, detail, reasons[reason, extension, detail])
-            for reason, extension, detail in sorted(reasons, key=lambda key: (order.index(key[0]), *key[1:]))
-        ),
+    return tuple(
+        (reason, extension, detail, reasons[reason, extension, detail])
+        for reason, extension, detail in sorted(reasons, key=lambda key: (order.index(key[0]), *key[1:]))
     )
 
 
