@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw, ImageOps
+from scipy import ndimage
 
 from dedup.confirm.pixels import PixelDifference
 from dedup.confirm.relation import is_same_picture
@@ -180,6 +181,51 @@ def test_a_text_page_saved_again_is_the_same_picture(shelf: Shelf, quality: int)
 
 def test_a_small_text_page_is_the_same_picture_as_its_coarse_copy(shelf: Shelf) -> None:
     assert relation(shelf.ask(text_page(), jpeg(text_page(), 30))) is Relation.SAME_PICTURE
+
+
+def leaves() -> Image.Image:
+    """So much strong detail that quality 50 takes 18 levels of it."""
+    random = np.random.default_rng(3)
+    detail = ndimage.gaussian_filter(random.normal(0, 1, (360, 480, 3)), (1, 1, 0))
+    light = ndimage.gaussian_filter(random.normal(0, 1, (360, 480)), 40)
+    return as_image(120 + 55 * (light / light.std())[..., None] + 25 * detail / detail.std())
+
+
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"subsampling": 1}, {"optimize": True}])
+def test_what_a_coarse_save_takes_is_found_out_by_saving_the_other_one_alike(
+    shelf: Shelf, options: dict[str, Any]
+) -> None:
+    assert relation(shelf.ask(jpeg(leaves(), 95), jpeg(leaves(), 50, **options))) is Relation.SAME_PICTURE
+
+
+def test_a_coarse_save_stored_on_its_side_is_found_out_too(shelf: Shelf) -> None:
+    turned = leaves().transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert relation(shelf.ask(leaves(), jpeg(turned, 50, exif=exif.tobytes()))) is Relation.SAME_PICTURE
+
+
+@pytest.mark.parametrize("what", ["brighter", "marked", "repainted"])
+def test_a_coarse_save_does_not_hide_what_was_done_before_it(shelf: Shelf, what: str) -> None:
+    changed = leaves()
+    if what == "brighter":
+        changed = as_image(as_floats(changed) * 1.1)
+    elif what == "marked":
+        ImageDraw.Draw(changed).text((300, 330), "14 07 2019", fill=(255, 150, 40), font_size=22)
+    else:
+        changed.paste(changed.crop((20, 20, 60, 60)), (300, 200))
+    assert not is_safe(shelf.ask(leaves(), jpeg(changed, 50)))
+
+
+def test_a_coarse_save_does_not_make_two_exposures_one(shelf: Shelf) -> None:
+    """Between strong detail that no save keeps lies a wall, and its noise is another."""
+    scene = 120 + (as_floats(leaves()) - 120) * 1.6
+    scene[:, :240] = 90 + np.arange(240)[None, :, None] / 6
+    first, second = (
+        as_image(scene + np.random.default_rng(seed).normal(0, 4, (360, 480, 1))) for seed in (1, 2)
+    )
+    assert not is_safe(shelf.ask(first, jpeg(second, 60)))
+    assert is_safe(shelf.ask(first, jpeg(first, 60)))
 
 
 def test_a_text_page_at_half_its_size_is_the_same_picture(shelf: Shelf) -> None:

@@ -230,6 +230,8 @@ def test_two_exposures_of_one_dusk_are_no_copies(shelf: Shelf) -> None:
         as_image(light + np.random.default_rng(seed).normal(0, 9, light.shape)) for seed in (1, 2)
     )
     assert not is_safe(shelf.ask(first, second))
+    assert not is_safe(shelf.ask(first, jpeg(second, 50)))
+    assert not is_safe(shelf.ask(first, jpeg(second, 20)))
     assert is_safe(shelf.ask(first, jpeg(first, 85)))
 
 

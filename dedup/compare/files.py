@@ -15,7 +15,7 @@ from PIL import Image
 
 from dedup.compare.frames import Layer, Plane
 from dedup.compare.levels import Answer
-from dedup.decode import FullPicture, read_full
+from dedup.decode import FullPicture, read_full, save_like
 from dedup.records import Metadata, Photo, PictureInfo
 from dedup.records.comparing import Part
 
@@ -136,48 +136,21 @@ def canonical(a: Plane, b: Plane) -> Answer:
 
 
 def resave(a: FullPicture, b: FullPicture) -> Answer:
-    """RMS of B against A saved with B's tables, under the sampling of colour that fits best."""
+    """RMS of B against A saved with B's tables and sampling of colour."""
     if b.quantisation is None or b.info.format not in ("JPEG", "MPO"):
         return None, {}, "B is no JPEG"
     if a.rgb.shape != b.rgb.shape:
         return None, {}, "not comparable: the sizes differ"
-    if b.info.mode not in ("RGB", "L") or len(b.quantisation) > 2:
-        return None, {}, "B is no JPEG of three colours or grey"
-    turned = b.info.orientation
-    source, target = (_as_stored(picture.rgb, turned) for picture in (a, b))
-    if a.rgb is b.rgb or np.array_equal(source, target):
+    number = b.sampling
+    name = "grey" if b.info.mode == "L" else "" if number is None else ("4:4:4", "4:2:2", "4:2:0")[number]
+    if a.rgb is b.rgb or np.array_equal(a.rgb, b.rgb):
         return 0.0, {"subsampling": None, "quality": b.info.quality}, "equal pixels"
-    best, found = math.inf, ""
-    grey = b.info.mode == "L"
-    tables = [_in_rows(table) for table in b.quantisation]
-    for name, number in (("4:2:0", 2), ("4:4:4", 0), ("4:2:2", 1)):
-        pixels = source[..., :1] if grey else source
-        file = _as_jpeg(pixels, qtables=tables, **({} if grey else {"subsampling": number}))
-        value = _rms(read_full(file, "resave.jpg", strict=False).rgb, target)
-        if value < best:
-            best, found = value, name
-        if value == 0.0 or grey:
-            break
-    note = "B is A, saved by this very encoder" if best == 0.0 else ""
-    return best, {"subsampling": "grey" if grey else found, "quality": b.info.quality}, note
-
-
-def _in_rows(table: tuple[int, ...]) -> list[int]:
-    """64 steps in zigzag order, row by row as Pillow takes them."""
-    order = sorted(
-        range(64), key=lambda at: (sum(divmod(at, 8)), at // 8 if sum(divmod(at, 8)) % 2 else -(at // 8))
-    )
-    found = [0] * 64
-    for step, place in zip(table, order, strict=True):
-        found[place] = step
-    return found
-
-
-def _as_stored(pixels: Plane, orientation: int) -> Plane:
-    """Upright pixels turned back to how a file of that EXIF orientation stores them."""
-    from dedup.compare.frames import turn
-
-    return turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
+    saved = save_like(a.rgb, b)
+    if saved is None:
+        return None, {}, "B is no JPEG of a usual kind in three colours or grey"
+    value = _rms(saved, b.rgb)
+    note = "B is A, saved by this very encoder" if value == 0.0 else ""
+    return value, {"subsampling": name, "quality": b.info.quality}, note
 
 
 def _as_jpeg(pixels: Plane, **options: object) -> bytes:

@@ -24,6 +24,7 @@ from dedup.confirm.pixels import (
     measure_own_detail,
     resize_to,
 )
+from dedup.decode import save_like
 
 
 def is_exactly_equal(a: Loaded, b: Loaded) -> bool:
@@ -64,14 +65,44 @@ def compare_frames(a: Loaded, b: Loaded) -> tuple[PixelDifference | None, bool]:
             return None, False
         deep = _deep(a, b)
         return (found if deep is None or copy_difference(*deep, None) is not None else None), False
-    if a.photo.info.icc_digest != b.photo.info.icc_digest:
+    other_profile = a.photo.info.icc_digest != b.photo.info.icc_digest
+    if other_profile:
         stored = [item.full.samples for item in (a, b)]
         if all(
             s.dtype == np.uint8 and item.full.meaning == "RGB" for s, item in zip(stored, (a, b), strict=True)
         ):
             found = copy_difference(stored[0], stored[1], None, quality)  # type: ignore[arg-type]
-            return found, True
-    return None, False
+            if found is not None:
+                return found, True
+    return explained_by_saving(a, b), other_profile
+
+
+def explained_by_saving(a: Loaded, b: Loaded) -> PixelDifference | None:
+    """The difference of two pictures of one frame, if it is what the coarser one's own quantisation does to the other.
+
+    The finer one is saved once more, as the coarser was: what still differs then was not done by compression, and is
+    judged as ever. Where grain alone tells two frames apart, a coarse save hides it, and nothing is explained."""
+    known = [item for item in (a, b) if 0 < item.full.info.quality <= relation.SAVED_QUALITY]
+    if not known or _alphas(a, b) is not None:
+        return None
+    coarser = min(known, key=lambda item: item.full.info.quality)
+    finer = b if coarser is a else a
+    p, q = _stored(finer), _stored(coarser)
+    if p is None or q is None or finer.size[0] < coarser.size[0]:
+        return None
+    p = resize_to(p, coarser.size)
+    before = measure_difference(p, q)
+    if before.rms_levels > 1.5 * relation.RMS_LEVELS:
+        return None
+    saved = save_like(p, coarser.full)
+    if saved is None:
+        return None
+    after = measure_difference(saved, q)
+    if relation.needs_grain(before) or relation.needs_grain(after):
+        return None
+    if not relation.is_same_picture(after, None):
+        return None
+    return None if relation.is_other_exposure(measure_flat_grain(p, q)) else before
 
 
 def is_other_exposure(a: Loaded, b: Loaded, difference: PixelDifference) -> bool:

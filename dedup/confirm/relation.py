@@ -86,6 +86,14 @@ COARSE_RATIO = 2.0
 """Worst tile over the 99th percentile of all: no place stands out. Copies reach 1.9."""
 
 
+SAVED_QUALITY = 75
+"""JPEG quality up to which a save is imitated where levels alone refuse a copy: finer ones never do.
+
+Over 110 photos at four sizes, at quality 30: 110 copies, 109 at half the size and 108 of 108 at a quarter pass this
+or the limits above; of 2,750 with a mark, a date, a logo, a place repainted or a tenth more light before a save at
+10 to 75, none does."""
+
+
 def is_same_picture(difference: PixelDifference, grain: tuple[float, float] | None, quality: int = 0) -> bool:
     """Whether re-encoding, resizing or conversion explain all that differs.
 

@@ -12,12 +12,14 @@ judged from the header before a pixel is decoded. Limits of time and memory are 
     progressive.py  a progressive JPEG without its detail      extras.py    camera RAW and JPEG XL
     metadata.py     EXIF, XMP, IPTC -> Metadata                soundness.py damage that shows in the container
     colour.py       samples -> sRGB                            picture.py   what is handed out
+    saving.py       what one more save makes of pixels
 """
 
 from __future__ import annotations
 
 from dedup.decode.picture import BadPicture, FullPicture, Picture
 from dedup.decode.reading import DECODE_RECIPE, read_full, read_reduced
+from dedup.decode.saving import save_like
 from dedup.decode.sniff import HEAD_BYTES, sniff_format
 
 __all__ = [
@@ -28,5 +30,6 @@ __all__ = [
     "Picture",
     "read_full",
     "read_reduced",
+    "save_like",
     "sniff_format",
 ]

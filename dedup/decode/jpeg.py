@@ -45,6 +45,8 @@ class Header:
     height_px: int = 0
     components: int = 0
     bits: int = 8
+    sampling: int | None = None
+    """How colour is sampled: 0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0 (Pillow's numbers); None for another way."""
     process: int = 0
     """Second byte of the frame header: C0 baseline, C1 extended, C2 progressive."""
     packets: Packets = field(default_factory=Packets)
@@ -98,6 +100,7 @@ def read_header(data: bytes, start: int = 0) -> Header:
                 ">BHHB", data, body
             )
             header.process = marker
+            header.sampling = _read_sampling(data[body + 6 : end])
         elif marker == 0xDB:
             _read_tables(data[body:end], header.tables)
         elif marker in (0xE1, 0xE2, 0xED):
@@ -108,6 +111,15 @@ def read_header(data: bytes, start: int = 0) -> Header:
     if icc_parts:
         header.icc = b"".join(part for _, part in sorted(icc_parts, key=lambda part: part[0]))
     return header
+
+
+def _read_sampling(components: bytes) -> int | None:
+    """From three bytes a component (name, factors of width and height, table) of a frame header."""
+    factors = [(both >> 4, both & 15) for both in components[1::3]]
+    if len(factors) != 3 or factors[1] != factors[2] or 0 in factors[1]:
+        return None
+    (width, height), (narrow, low) = factors[0], factors[1]
+    return {(1.0, 1.0): 0, (2.0, 1.0): 1, (2.0, 2.0): 2}.get((width / narrow, height / low))
 
 
 def _read_application(

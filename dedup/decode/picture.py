@@ -76,6 +76,8 @@ class FullPicture:
         Makes `rgb`; ask that instead.
     quantisation : tuple of tables or None
         JPEG quantisation tables by number, 64 steps each in zigzag order (luma first); None if not a JPEG.
+    sampling : int or None
+        How a JPEG samples colour: 0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0; None for another way, grey or no JPEG.
     """
 
     samples: Samples
@@ -86,6 +88,7 @@ class FullPicture:
     exact: bool = True
     frames_digest: str = ""
     quantisation: tuple[tuple[int, ...], ...] | None = None
+    sampling: int | None = None
     _rgb: Pixels | None = field(default=None, init=False, repr=False)
 
     @property

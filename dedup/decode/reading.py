@@ -217,6 +217,7 @@ def _read_jpeg_full(data: bytes, strict: bool, max_pixels: int) -> FullPicture:
         _managing(samples, header.meaning, header.icc, None),
         frames_digest=digest,
         quantisation=tuple(jpeg.table_steps(header.tables[number]) for number in sorted(header.tables)),
+        sampling=header.sampling,
     )
 
 
