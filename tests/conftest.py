@@ -9,3 +9,10 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def pytest_unconfigure() -> None:
+    """Leave no process behind."""
+    from tests.desk import close_warm
+
+    close_warm()

@@ -20,8 +20,8 @@ from dedup.apply import syscalls
 from dedup.catalogue import Catalogue
 from dedup.pipeline import CheckChoice, answer_to_json, check_pictures
 from dedup.records import Reason, Report
+from tests.desk import Desk
 from tests.pictures import as_floats, as_image, cropped, encode, jpeg, night_frame, real_photo, scaled
-from tests.test_cli import Desk
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""The real command, in a process of its own, on real files: words in, words and exit codes out."""
+"""The real command, in a process of its own, on real files: words in, words and exit codes out.
+
+A `desk.type` is forked from a process that has imported the program, a `desk.start` begins with Python itself.
+"""
 
 from __future__ import annotations
 
@@ -28,49 +31,9 @@ from dedup.cli.words import seconds_words
 from dedup.errors import UsageError
 from dedup.report.text import printable
 from dedup.settings import Settings
+from tests.desk import Desk, draw
 
 HEAVY = {"numpy", "scipy", "imagehash", "annoy", "PIL", "sqlite3", "jinja2", "tqdm"}
-
-
-class Desk:
-    """A home folder with photos in it, and a way to type commands there."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.photos = home / "Pictures"
-        self.photos.mkdir(exist_ok=True)
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("DEDUP_", "XDG_", "NO_COLOR"))
-        }
-        self.environment = kept | {"HOME": str(home), "PYTHONPATH": str(Path(__file__).parent.parent)}
-
-    def start(self, *words: str | bytes, **options: Any) -> subprocess.Popen[bytes]:
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        return subprocess.Popen(
-            [sys.executable, "-m", "dedup", *words], cwd=self.home, env=self.environment, **pipes
-        )
-
-    def type(self, *words: str | bytes, code: int = 0) -> tuple[str, str]:
-        """Run a command to its end; what it said on stdout and stderr."""
-        with self.start(*words) as process:
-            out, err = process.communicate(timeout=120)
-        said = err.decode()
-        assert process.returncode == code, f"exit {process.returncode}\n{out.decode()}\n{said}"
-        return out.decode(), said
-
-
-def draw(seed: int, size: tuple[int, int] = (480, 360)) -> Image.Image:
-    """A picture with shapes and texture, another one for each seed."""
-    chance = np.random.default_rng(seed)
-    coarse = Image.fromarray(chance.integers(0, 256, (9, 12, 3), np.uint8)).resize(
-        size, Image.Resampling.BICUBIC
-    )
-    fine = Image.fromarray(chance.integers(0, 256, (60, 80, 3), np.uint8)).resize(
-        size, Image.Resampling.BILINEAR
-    )
-    return Image.blend(coarse, fine, 0.25)
 
 
 @pytest.fixture
@@ -332,7 +295,7 @@ def test_a_fault_of_ours_is_not_mistaken_for_an_answer(desk: Desk) -> None:
         "sys.meta_path.insert(0, Fault())\n"
     )
     desk.environment["PYTHONPATH"] += f":{desk.home}"
-    _, err = desk.type("scan", "Pictures", code=5)
+    _, err = desk.type_cold("scan", "Pictures", code=5)
     assert "a fault in dedup" in err
     assert "made to fail" in err
 
@@ -343,7 +306,7 @@ def slow_photos(desk: Desk) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), np.uint8))
     noise.save(desk.photos / "0.png", compress_level=1)
     data = (desk.photos / "0.png").read_bytes()
-    for number in range(1, 60):
+    for number in range(1, 24):
         (desk.photos / f"{number}.png").write_bytes(data + bytes([number]))
 
 

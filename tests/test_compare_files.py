@@ -20,8 +20,8 @@ from dedup.errors import UnreadableInput, UsageError
 from dedup.pipeline import compare_files
 from dedup.records import Asked, Comparison, Measure, Preparation, Relation
 from dedup.settings import Settings
+from tests.desk import Desk
 from tests.pictures import cropped, encode, jpeg, real_photo, scaled, text_page, wide_profile
-from tests.test_cli import Desk
 
 
 @pytest.fixture

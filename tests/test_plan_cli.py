@@ -20,9 +20,9 @@ from dedup.cli import program
 from dedup.errors import DedupError, Unsafe, UsageError
 from dedup.pipeline.deciding import _whole_id
 from dedup.records import Plan
+from tests.desk import Desk, draw
 from tests.drawn import draw_photo
 from tests.planned import group
-from tests.test_cli import Desk, draw
 
 ODD = b"wood \xff\x1b[2J\n.png"
 

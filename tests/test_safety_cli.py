@@ -20,7 +20,7 @@ from dedup.catalogue import Catalogue
 from dedup.journal import Journal
 from dedup.records import Selection
 from dedup.settings import Settings
-from tests.test_cli import Desk, draw
+from tests.desk import Desk, draw
 
 
 @pytest.fixture(scope="module")

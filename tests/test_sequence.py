@@ -22,8 +22,8 @@ from dedup.errors import UsageError
 from dedup.records import FramesAsked, Relation, SequenceReport, Step
 from dedup.sequence import drop_groups, examine_sequence, natural_key
 from dedup.settings import Settings
+from tests.desk import Desk
 from tests.pictures import as_image, jpeg, real_photo, text_page
-from tests.test_cli import Desk
 
 Rgb = NDArray[np.uint8]
 SIZE = (360, 240)

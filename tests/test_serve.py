@@ -22,8 +22,8 @@ import pytest
 
 from dedup import Library, Settings, UsageError, scan_library
 from dedup.serve import ServeLimits, _Server, describe, make_app, read_token
+from tests.desk import Desk
 from tests.pictures import jpeg, real_photo
-from tests.test_cli import Desk
 from tests.test_library import hostile
 
 uvicorn = pytest.importorskip("uvicorn")

@@ -60,6 +60,7 @@ class Program:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         self.user = 0
+        self.cwd = PROJECT
         self._desk = Path(tempfile.mkdtemp(prefix="safety-"))
         self._server = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "tests.safety.warm", name, entry],
@@ -156,7 +157,7 @@ class Program:
         request = {
             "words": [os.fsencode(word).hex() for word in words],
             "env": self.env,
-            "cwd": str(PROJECT),
+            "cwd": str(self.cwd),
             "stdin": os.devnull,
             "stdout": str(self._desk / "out"),
             "stderr": str(self._desk / "err"),
