@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -198,19 +197,16 @@ def test_drawing():
 """
 
 
-# An installed copy is known to pytest already, and a plugin registered twice is an error.
-IS_KNOWN = any(point.value == "dedup.testing" for point in entry_points(group="pytest11"))
-
-
 def run_pytest(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"),
-            *(() if IS_KNOWN else ("-p", "dedup.testing")),
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-p", "dedup.testing"),
             *words,
         ],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
+        # Without what else is installed: each plugin takes its time, and an installed copy of ours would come twice.
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
