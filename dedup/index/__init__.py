@@ -10,6 +10,7 @@ A candidate is never evidence; `confirm` measures it. Call `find_candidates`; wh
     flat.py        pictures without texture
     neighbours.py  the memory-mapped annoy index, also for asking about one picture
     by_hash.py, by_window.py, search.py, pairs.py    the searches and what they share
+    pieces.py      the same searches, for engines that join hashes in their own way
     snapshot.py    the library in one memory-mapped file    asking.py    candidates for one picture from outside
 """
 

@@ -67,24 +67,7 @@ class HashSearch:
         A hit says that `turned` under `orientation` is near `other`. The same pair may be found under other
         orientations and from the other side.
         """
-        library = self._library
-        apart = turned != other
-        turned, other = turned[apart], other[apart]
-        if not len(turned):
-            return
-        exchange = library.table.ids[turned] < library.table.ids[other]
-        left, right = np.where(exchange, turned, other), np.where(exchange, other, turned)
-        bits = library.bits_by_orientation(left, right)
-        best = bits.argmin(axis=1)
-        if orientation:
-            here = np.where(exchange, INVERSE_ORIENTATION[orientation], orientation)
-            # From the left side only what the right side does not see.
-            from_right = library.bits(right, best, left) <= library.radius_bits
-            mine = (best == here) & (~exchange == from_right)
-        else:
-            mine = best == 0
-        found = whole_pairs(left[mine], right[mine], bits.min(axis=1)[mine], best[mine])
-        for part in found.chunks():
+        for part in best_hypotheses(self._library, turned, other, orientation).chunks():
             passed = part.take(self._passes(part))
             if not orientation:
                 self._add_to_sample(passed)
@@ -92,8 +75,8 @@ class HashSearch:
 
     def _passes(self, found: Found) -> Mask:
         """Sure ones pass. Others may be cut; upright ones are left to the windows, the whole among them."""
-        passes = self._library.wide_bits(found.second, found.orientation, found.first) <= HASH_WIDE_BITS
-        doubtful = np.flatnonzero(~passes & (found.orientation > 0))
+        passes, is_doubtful = is_sure(self._library, found)
+        doubtful = np.flatnonzero(is_doubtful)
         if len(doubtful):
             passes[doubtful] = self._library.likeness(found.take(doubtful)) >= HASH_LIKENESS
         return np.asarray(passes)
@@ -118,3 +101,29 @@ class HashSearch:
         rank = (scrambled >> np.uint64(2)).astype(np.int64)
         held = np.concatenate([self._sample, np.stack([rank, found.first, found.second], axis=1)])
         self._sample = held[np.argsort(held[:, 0], kind="stable")[: self._sample_size]]
+
+
+def best_hypotheses(library: Library, turned: Rows, other: Rows, orientation: int) -> Found:
+    """Of the hits of one orientation, those that are the best hypothesis of their pair; see `HashSearch`."""
+    apart = turned != other
+    turned, other = turned[apart], other[apart]
+    if not len(turned):
+        return whole_pairs(turned, other, np.empty(0, dtype=np.uint8))
+    exchange = library.table.ids[turned] < library.table.ids[other]
+    left, right = np.where(exchange, turned, other), np.where(exchange, other, turned)
+    bits = library.bits_by_orientation(left, right)
+    best = bits.argmin(axis=1)
+    if orientation:
+        here = np.where(exchange, INVERSE_ORIENTATION[orientation], orientation)
+        # From the left side only what the right side does not see.
+        from_right = library.bits(right, best, left) <= library.radius_bits
+        mine = (best == here) & (~exchange == from_right)
+    else:
+        mine = best == 0
+    return whole_pairs(left[mine], right[mine], bits.min(axis=1)[mine], best[mine])
+
+
+def is_sure(library: Library, found: Found) -> tuple[Mask, Mask]:
+    """Which pairs pass by their 256 bits, and for which of the others their likeness decides: the turned ones."""
+    passes = library.wide_bits(found.second, found.orientation, found.first) <= HASH_WIDE_BITS
+    return np.asarray(passes), np.asarray(~passes & (found.orientation > 0))

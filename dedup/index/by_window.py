@@ -35,7 +35,7 @@ TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Views:
+class Views:
     """Hashes of windows: (n,) rows, (n, 4) windows or (n, 1) numbers of windows, (n,) hashes."""
 
     rows: Rows
@@ -73,12 +73,12 @@ def window_pairs(library: Library, seen: SeenPairs, store: Windows) -> Iterator[
     rows = library.textured
     inner = _inside_borders(library, store, rows)
     whole = np.tile(np.array(windows.WHOLE), (len(rows), 1))
-    shown = _Views(
+    shown = Views(
         np.concatenate([rows, inner.rows]),
         np.concatenate([whole, inner.windows]),
         np.concatenate([library.table.phash64[rows, 0], inner.hashes]),
     )
-    best = _Alike.none()
+    best = Alike.none()
     for asking in _questions(store, rows, inner):
         best = best.joined(_alike_hits(library, asking, shown))
     store.save()
@@ -86,21 +86,21 @@ def window_pairs(library: Library, seen: SeenPairs, store: Windows) -> Iterator[
     yield from best.found.chunks()
 
 
-def _inside_borders(library: Library, store: Windows, rows: Rows) -> _Views:
+def _inside_borders(library: Library, store: Windows, rows: Rows) -> Views:
     """What photos with borders show inside them: `inner_windows`, each different one."""
     trim = library.table.trim[rows]
     framed = rows[(trim != np.array(windows.WHOLE, dtype=np.float32)).any(axis=1)]
     cut = inner_windows(library.table.trim[framed])
     hashes = store.inner_of(framed)
     on_all_sides = (cut[:, 1] != cut[:, 0]).any(axis=1) & (cut[:, 2] != cut[:, 0]).any(axis=1)
-    return _Views(
+    return Views(
         np.concatenate([framed, framed[on_all_sides], framed[on_all_sides]]),
         np.concatenate([cut[:, 0], cut[on_all_sides, 1], cut[on_all_sides, 2]]),
         np.concatenate([hashes[:, 0], hashes[on_all_sides, 1], hashes[on_all_sides, 2]]),
     )
 
 
-def _questions(store: Windows, rows: Rows, inner: _Views) -> Iterator[_Views]:
+def _questions(store: Windows, rows: Rows, inner: Views) -> Iterator[Views]:
     """The views inside borders, then all windows of all pictures, a sixteenth at a time."""
     yield inner
     step = max(2048, len(rows) // 16)
@@ -108,22 +108,23 @@ def _questions(store: Windows, rows: Rows, inner: _Views) -> Iterator[_Views]:
     for at in range(0, len(rows), step):
         some = rows[at : at + step]
         hashes = store.windows_of(some).reshape(-1)
-        yield _Views(np.repeat(some, windows.WINDOW_COUNT), np.tile(numbers, (len(some), 1)), hashes)
+        yield Views(np.repeat(some, windows.WINDOW_COUNT), np.tile(numbers, (len(some), 1)), hashes)
 
 
 @dataclass(frozen=True, slots=True)
-class _Alike:
+class Alike:
     """Pairs that passed, each once, with how alike they are."""
 
     found: Found
     likeness: NDArray[np.float32]
 
     @classmethod
-    def none(cls) -> _Alike:
+    def none(cls) -> Alike:
+        """No pair."""
         rows, window = np.empty(0, dtype=np.int64), np.empty((0, 4))
         return cls(Found(rows, rows, np.empty(0, np.uint8), rows, window, window), np.empty(0, np.float32))
 
-    def joined(self, other: _Alike) -> _Alike:
+    def joined(self, other: Alike) -> Alike:
         """Both; of a pair that is in both, or twice in one, the more alike."""
         found = self.found.joined(other.found)
         alike = np.concatenate([self.likeness, other.likeness])
@@ -132,12 +133,16 @@ class _Alike:
         boxes = np.concatenate([found.first_window, found.second_window], axis=1).T
         order = np.lexsort((*boxes, found.first, -alike.round(4), keys))
         order = order[_begins(keys[order])]
-        return _Alike(found.take(order), alike[order])
+        return Alike(found.take(order), alike[order])
 
 
-def _alike_hits(library: Library, asking: _Views, shown: _Views) -> _Alike:
+def _alike_hits(library: Library, asking: Views, shown: Views) -> Alike:
     """The hits that are alike enough."""
-    hits = _nearest_hits(library, asking, shown)
+    return alike_hits(library, _nearest_hits(library, asking, shown), asking, shown)
+
+
+def alike_hits(library: Library, hits: NDArray[np.int64], asking: Views, shown: Views) -> Alike:
+    """Of some hits, as `_nearest_hits` gives them, those that are alike enough."""
     alike = in_chunks(hits, lambda part: _likeness(library, part, asking, shown))
     enough = alike >= WINDOW_LIKENESS
     hits, alike = hits[enough], alike[enough]
@@ -150,10 +155,10 @@ def _alike_hits(library: Library, asking: _Views, shown: _Views) -> _Alike:
         _boxes(library, asking.windows[hits[:, 2]], first),
         shown.windows[hits[:, 3]],
     )
-    return _Alike(found, alike)
+    return Alike(found, alike)
 
 
-def _nearest_hits(library: Library, asking: _Views, shown: _Views) -> NDArray[np.int64]:
+def _nearest_hits(library: Library, asking: Views, shown: Views) -> NDArray[np.int64]:
     """(k, 4): direction, bits, question, answer of the nearest few hits of each open pair, from either side."""
     hits = [np.empty((0, 4), dtype=np.int64)]
     fresh = library.is_new[asking.rows]
@@ -187,9 +192,7 @@ def _boxes(library: Library, views: NDArray[np.float64], rows: Rows) -> NDArray[
     return views
 
 
-def _likeness(
-    library: Library, hits: NDArray[np.int64], asking: _Views, shown: _Views
-) -> NDArray[np.float32]:
+def _likeness(library: Library, hits: NDArray[np.int64], asking: Views, shown: Views) -> NDArray[np.float32]:
     first, second = asking.rows[hits[:, 2]], shown.rows[hits[:, 3]]
     greys = library.greys(np.concatenate([first, second]))
     views = asking.windows[hits[:, 2]]

@@ -34,6 +34,9 @@ DRIVER_PAIRS = 20_000_000
 PORTION_FILES = 128
 """Files of a portion, about: with confirmation some 30 seconds of one core, and 100 MB of a worker."""
 
+LEAST_FILES = 16
+"""Files of a portion in a small library."""
+
 LARGE_FILES = 1024
 """Files from which a component is confirmed by all executors together: alone in a task it would take minutes."""
 
@@ -126,19 +129,21 @@ def _packed(
         place = np.minimum(np.searchsorted(more[order], keys), len(more) - 1)
         hit = more[order][place] == keys
         weights[hit] = files[order][place][hit]
-    portion, note = pack_components(labels, weights)
+    portion, note = pack_components(labels, weights, session.slots)
     arrow = load_arrow()
     table = arrow.table({"key": keys, "portion": portion})
     return session.spark.createDataFrame(table).persist(), note
 
 
-def pack_components(labels: Keys, weights: Keys) -> tuple[Keys, dict[str, Any]]:
+def pack_components(labels: Keys, weights: Keys, slots: int = 1) -> tuple[Keys, dict[str, Any]]:
     """Give every key the portion of its component.
 
     Parameters
     ----------
     labels, weights : (n,) int64
         Component and number of files of each key.
+    slots
+        Tasks that run at the same time: a small library is cut finer, so that each has something to do.
 
     Returns
     -------
@@ -151,7 +156,7 @@ def pack_components(labels: Keys, weights: Keys) -> tuple[Keys, dict[str, Any]]:
     is_large = sizes > LARGE_FILES
     # Filled one after the other; a component that would begin in a full portion begins the next.
     before = np.cumsum(np.where(is_large, 0, sizes)) - np.where(is_large, 0, sizes)
-    portion = before // PORTION_FILES
+    portion = before // min(PORTION_FILES, max(LEAST_FILES, int(weights.sum()) // (4 * slots)))
     _, portion[~is_large] = np.unique(portion[~is_large], return_inverse=True)
     ordinary = int(portion[~is_large].max(initial=-1)) + 1
     portion[is_large] = ordinary + np.arange(int(is_large.sum()))

@@ -74,9 +74,18 @@ class Session:
         self.spark.conf.set("spark.sql.shuffle.partitions", str(4 * self.slots))
 
     @property
+    def jvm(self) -> int:
+        """The process of Spark's driver on this machine."""
+        return int(self.context._jvm.java.lang.ProcessHandle.current().pid())
+
+    @property
     def slots(self) -> int:
         """Tasks that run at the same time."""
         return int(self.context.defaultParallelism)
+
+    def batch_rows(self, count: int) -> None:
+        """Rows of the Arrow batches of what is asked from now on."""
+        self.spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(count))
 
     def close(self) -> None:
         """Stop Spark."""
