@@ -14,8 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup.cluster import make_groups, turn_match
-from dedup.cluster.geometry import Placement, chain_placements, compose, invert, turn_placement, windows_of
 from dedup.records import DuplicateGroup, GroupingResult, Match, Photo, Relation
+from dedup.records.placing import (
+    Placement,
+    chain_placements,
+    compose,
+    invert,
+    turn_placement,
+    windows_of,
+)
 from tests.drawn import IDENTITY, draw_change, draw_match, draw_photo
 
 SAME, EDITED, SIMILAR = Relation.SAME_PICTURE, Relation.EDITED, Relation.SIMILAR

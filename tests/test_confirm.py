@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dedup.confirm import ComponentJob, confirm_component, loading
 from dedup.decode import FullPicture
@@ -17,6 +17,7 @@ from dedup.records import CandidatePair, Match, Photo, PhotoFile, Reason, Relati
 from tests.pictures import (
     Content,
     Shelf,
+    as_floats,
     as_image,
     candidate,
     confirm,
@@ -60,6 +61,35 @@ def test_each_member_is_held_against_the_first_and_not_against_its_neighbour(she
     found = confirm(photos, chain)
     assert [(match.left, match.right) for match in found.matches] == [(1, 2), (1, 3), (1, 4)]
     assert {match.relation for match in found.matches} == {Relation.SAME_PICTURE}
+
+
+def test_what_borders_hide_from_one_another_is_found_through_what_has_none(shelf: Shelf) -> None:
+    """In the dark a black border has no edge, and the white one outshines all that both show."""
+    dark = as_image(as_floats(CAT) * 0.25)
+    white, black = ImageOps.expand(dark, 16, "white"), ImageOps.expand(dark, 34, "black")
+    photos = [shelf.put(white), shelf.put(black), shelf.put(dark)]
+    assert confirm(photos[:2]).matches == ()
+    found = confirm(photos)
+    assert [(match.left, match.right, match.relation) for match in found.matches] == [
+        (1, 3, Relation.EDITED),
+        (3, 2, Relation.EDITED),
+    ]
+
+
+def test_the_way_to_a_photo_says_where_to_look_for_it(shelf: Shelf) -> None:
+    """By its hashes alone, nobody would find the corner of the mirror image in the picture."""
+    mirrored = ImageOps.mirror(COFFEE)
+    photos = [shelf.put(COFFEE), shelf.put(mirrored), shelf.put(cropped(mirrored, 0.45, 0.45, 1, 1))]
+    window = CandidatePair(2, 3, Source.WINDOW, 2, 0, (0.45, 0.45, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0))
+    unguided = CandidatePair(1, 3, Source.DERIVED, 64)
+    assert [match.relation for match in confirm((photos[0], photos[2]), [unguided]).matches] != [
+        Relation.EDITED
+    ]
+    found = confirm(photos, [candidate(photos[0], photos[1]), window])
+    assert [(match.left, match.right, match.relation) for match in found.matches] == [
+        (1, 2, Relation.EDITED),
+        (1, 3, Relation.EDITED),
+    ]
 
 
 def test_a_neighbour_of_another_scene_is_not_followed(shelf: Shelf) -> None:

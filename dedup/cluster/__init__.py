@@ -5,7 +5,7 @@ group; no member came in through a chain; what could not be confirmed is listed 
 Does not: measure (it says which pairs it wants measured) or choose the keeper (it is handed an order).
 """
 
-from dedup.cluster.geometry import turn_match
 from dedup.cluster.grouping import make_groups
+from dedup.cluster.turning import turn_match
 
 __all__ = ["make_groups", "turn_match"]

@@ -17,14 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from typing import Any
 
-from dedup.cluster.geometry import (
-    IDENTITY,
-    chain_placements,
-    derive_pair,
-    hash_bits,
-    placement_of,
-    turn_match,
-)
+from dedup.cluster.turning import turn_match
 from dedup.records import (
     AlsoLike,
     CandidatePair,
@@ -38,6 +31,7 @@ from dedup.records import (
     SimilarPair,
     Source,
 )
+from dedup.records.placing import IDENTITY, chain_placements, derive_pair, hash_bits, placement_of
 
 HUB_DEGREE = 8
 """Local edits (overlays, retouched places) of one picture from which on it may be a blank form or a logo page rather

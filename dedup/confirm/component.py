@@ -7,12 +7,20 @@ photo is decoded once while memory lasts; the result depends on the order of the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from dedup.confirm.loading import CannotLoad, Loader
 from dedup.confirm.pair import PairMeasurer
 from dedup.records import CandidatePair, Inspection, Match, Photo, Relation, Skipped, Source
+from dedup.records.placing import (
+    WHOLE,
+    candidate_placement,
+    chain_placements,
+    derive_pair,
+    placement_of,
+    turn_placement,
+)
 from dedup.settings import MAX_PIXELS
 
 
@@ -59,13 +67,18 @@ class _Walk:
         self.chosen = job.chosen
         self.matches: list[Match] = []
         self.settled: set[int] = set()
+        self.through: dict[int, Match] = {}
+        """The match by which the hub came to a photo that no candidate pair joins to it."""
         self._known: dict[tuple[int, int], Match | None] = {}
 
     def around(self, first: Photo) -> None:
         """Settle everything that is a copy or an edited version of one photo, or of the one it was made from."""
         hub = self._origin(first)
         self.settled.add(hub.id)
+        self.through = {}
         asked = {hub.id}
+        members: list[int] = []
+        unlike: list[int] = []
         waiting = self._ordered(self.near[hub.id] - self.settled)
         while waiting:
             other = waiting.pop(0)
@@ -76,9 +89,24 @@ class _Walk:
             if hub.id in self.measurer.loader.failed:
                 return
             if match is None or match.relation is Relation.SIMILAR:
+                unlike.append(other)
                 continue
             self.settled.add(other)
-            waiting += self._ordered(self.near[other] - self.settled - asked - set(waiting))
+            members.append(other)
+            found = self.near[other] - self.settled - asked - set(waiting)
+            self.through.update((further, match) for further in found)
+            waiting += self._ordered(found)
+        self._ask_members(hub, unlike, members)
+
+    def _ask_members(self, hub: Photo, unlike: Iterable[int], members: Collection[int]) -> None:
+        """Hold what is not like the hub against the best member that it may be like, if the hub has a border: borders
+        around two versions may hide from one another what both share with a third."""
+        if hub.fingerprint.trim == WHOLE:
+            return
+        for other in unlike:
+            nearest = next(iter(self._ordered(self.near[other] & set(members))), None)
+            if nearest is not None:
+                self._measure(self.photos[nearest], self.photos[other])
 
     def _origin(self, first: Photo) -> Photo:
         """The photo that `first` was made from, as far as copies of the same frame tell; `first` itself if none
@@ -106,7 +134,7 @@ class _Walk:
         if (hub.id, other.id) in self._known:
             return self._known[hub.id, other.id]
         key = (min(hub.id, other.id), max(hub.id, other.id))
-        proposed = self.hypotheses.get(key) or [CandidatePair(*key, Source.DERIVED, 64)]
+        proposed = self.hypotheses.get(key) or self._derive(hub, other)
         try:
             match = self.measurer.measure(hub, other, proposed)
         except CannotLoad:
@@ -115,6 +143,22 @@ class _Walk:
         if match is not None:
             self.matches.append(match)
         return match
+
+    def _derive(self, hub: Photo, other: Photo) -> list[CandidatePair]:
+        """Hypotheses for a pair that is no candidate: by the way that led from the one to the other."""
+        match = self.through.get(other.id)
+        if match is None or hub.id not in (match.left, match.right):
+            return [CandidatePair(min(hub.id, other.id), max(hub.id, other.id), Source.DERIVED, 64)]
+        first, middle = placement_of(match), match.right
+        if match.left != hub.id:
+            first, middle = turn_placement(first), match.left
+        derived = []
+        for pair in self.hypotheses[min(middle, other.id), max(middle, other.id)]:
+            then = candidate_placement(pair)
+            if pair.left != middle:
+                then = turn_placement(then)
+            derived.append(derive_pair(hub, other, chain_placements(first, then)))
+        return derived
 
 
 def _is_whole(match: Match) -> bool:

@@ -403,12 +403,13 @@ def _orient(left: Photo, right: Photo, hypotheses: Sequence[CandidatePair]) -> l
         if pair.left != left.id:
             matrix = _undo(matrix, orientation)
             orientation = INVERSE.get(orientation, orientation)
-        if pair.source is not Source.DERIVED:
+        if pair.source is not Source.DERIVED or pair.orientation or not np.array_equal(matrix, IDENTITY):
             found.append((orientation, matrix))
+    derived = all(pair.source is Source.DERIVED for pair in hypotheses)
     template, whole = grey64(left, 1), np.ones((64, 64), np.float32)
     scores = {o: alignment.correlation(template, grey64(right, o), whole) for o in range(1, 9)}
     likely = max(scores, key=lambda o: (round(scores[o], 3), -o))
-    if not found:
+    if derived:
         # A border or a crop can make the whole agree best when it is mirrored: as it stands is always tried.
         found.append((1, IDENTITY))
     if likely not in {orientation for orientation, _ in found}:

@@ -3,6 +3,7 @@
     finding.py  a file, a photo, a pair, a match, a group, a report
     acting.py   a decision, a plan and its operations, what came of them
     checking.py what the library says about one picture
+    placing.py  where one picture lies in another, from what was found of both
     comparing.py  the measures of two pictures, the frames of a sequence
 
 Promises: every record is complete when it is made, holds plain values only (so it is equal, hashable

@@ -4,14 +4,14 @@ Promises: exact algebra on the eight orientations and on affine maps of fraction
 Does not: decide whether a composed hypothesis holds; that is for `confirm`.
 
 A placement is an orientation and a map: the point p of the left picture shows the point `map(p)` of the right
-picture once that orientation was applied to it, as in `records.Figures`.
+picture once that orientation was applied to it, as in `Figures`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from dedup.records import CandidatePair, Match, Photo, Relation, Source
+from dedup.records.finding import CandidatePair, Match, Photo, Source
 
 Affine = tuple[float, float, float, float, float, float]
 """(a, b, c, d, e, f): (x, y) goes to (a x + b y + c, d x + e y + f)."""
@@ -20,7 +20,7 @@ Window = tuple[float, float, float, float]
 IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
 
-_ORIENTED: tuple[Affine, ...] = (
+ORIENTED: tuple[Affine, ...] = (
     IDENTITY,
     (-1.0, 0.0, 1.0, 0.0, 1.0, 0.0),
     (-1.0, 0.0, 1.0, 0.0, -1.0, 1.0),
@@ -30,7 +30,7 @@ _ORIENTED: tuple[Affine, ...] = (
     (0.0, -1.0, 1.0, -1.0, 0.0, 1.0),
     (0.0, -1.0, 1.0, 1.0, 0.0, 0.0),
 )
-"""By orientation index (see `records.Fingerprint`): from a point of the oriented picture to the point of the stored one
+"""By orientation index (see `Fingerprint`): from a point of the oriented picture to the point of the stored one
 that it shows. Turning by 90 clockwise shows the stored (y, 1 - x) at (x, y)."""
 
 
@@ -66,15 +66,15 @@ def placement_of(match: Match) -> Placement:
 
 def turn_placement(placement: Placement) -> Placement:
     """The same placement seen from the right picture."""
-    turn = _ORIENTED[placement.orientation]
+    turn = ORIENTED[placement.orientation]
     back = compose(compose(invert(turn), invert(placement.map)), turn)
-    return Placement(_ORIENTED.index(_snap(invert(turn))), back)
+    return Placement(ORIENTED.index(_snap(invert(turn))), back)
 
 
 def chain_placements(first: Placement, then: Placement) -> Placement:
     """Left to middle, middle to right: left to right."""
-    turn = _ORIENTED[first.orientation]
-    orientation = _ORIENTED.index(_snap(compose(turn, _ORIENTED[then.orientation])))
+    turn = ORIENTED[first.orientation]
+    orientation = ORIENTED.index(_snap(compose(turn, ORIENTED[then.orientation])))
     through = compose(compose(first.map, turn), compose(then.map, invert(turn)))
     return Placement(orientation, through)
 
@@ -91,11 +91,12 @@ def windows_of(placement: Placement) -> tuple[Window, Window]:
     Shear and tilt are dropped: a window stands upright. Rounded to four decimals, far below what a search could
     tell apart.
     """
-    left = _clipped(_box(WHOLE, invert(placement.map)))
-    return left, _clipped(_box(left, placement.map))
+    left = clip_window(bound_window(WHOLE, invert(placement.map)))
+    return left, clip_window(bound_window(left, placement.map))
 
 
-def _box(window: Window, affine: Affine) -> Window:
+def bound_window(window: Window, affine: Affine) -> Window:
+    """The upright box around where a map carries a window."""
     a, b, c, d, e, f = affine
     x0, y0, x1, y1 = window
     corners = [(a * x + b * y + c, d * x + e * y + f) for x in (x0, x1) for y in (y0, y1)]
@@ -103,7 +104,8 @@ def _box(window: Window, affine: Affine) -> Window:
     return (min(xs), min(ys), max(xs), max(ys))
 
 
-def _clipped(window: Window) -> Window:
+def clip_window(window: Window) -> Window:
+    """Within the picture, to four decimals; the whole where hardly anything is left."""
     x0, y0, x1, y1 = (round(min(max(value, 0.0), 1.0), 4) for value in window)
     # Nothing in common: say nothing about where.
     return (x0, y0, x1, y1) if x1 - x0 > 0.05 and y1 - y0 > 0.05 else WHOLE
@@ -134,45 +136,8 @@ def hash_bits(left: Photo, right: Photo, orientation: int) -> int:
     return (int.from_bytes(a, "big") ^ int.from_bytes(b, "big")).bit_count()
 
 
-_DIRECTION_TURNED = {"left-first": "right-first", "right-first": "left-first", "unknown": "unknown"}
-_NAMED = {
-    Relation.SAME_BYTES: "the same bytes",
-    Relation.SAME_PIXELS: "the same pixels",
-    Relation.SAME_PICTURE: "the same picture",
-    Relation.EDITED: "an edited version",
-    Relation.SIMILAR: "the same scene, another moment",
-}
-
-
-def turn_match(match: Match) -> Match:
-    """The same measurement with left and right exchanged.
-
-    The figures are exact. The sentence cannot be turned word by word ("half the size", seen from the other side, is
-    "twice"), so it says which way it was measured; a match measured the right way round reads better, and `make_groups`
-    asks for it. Boxes are carried over; they bound the place, and may be a little larger.
-    """
-    figures = match.figures
-    placement = placement_of(match)
-    turned = turn_placement(placement)
-    undo = _ORIENTED[placement.orientation]
-
-    def carried(box: Window | None) -> Window | None:
-        return None if box is None else _clipped(_box(box, compose(placement.map, undo)))
-
-    named = _NAMED[match.relation]
-    plain = match.relation in (Relation.SAME_BYTES, Relation.SAME_PIXELS, Relation.SIMILAR)
-    return replace(
-        match,
-        left=match.right,
-        right=match.left,
-        sentence=named if plain else f"{named}; seen from it, the kept one is: {match.sentence}",
-        changes=tuple(replace(change, box=carried(change.box)) for change in match.changes),
-        figures=replace(
-            figures,
-            worst_tile_box=carried(figures.worst_tile_box),
-            size_ratio=1 / figures.size_ratio if figures.size_ratio > 0 else 1.0,
-            orientation=turned.orientation,
-            alignment=turned.map,
-        ),
-        direction=_DIRECTION_TURNED[match.direction],  # type: ignore[arg-type]  # values are the literals
-    )
+def candidate_placement(pair: CandidatePair) -> Placement:
+    """The placement that a candidate's windows stand for."""
+    (x0, y0, x1, y1), (u0, v0, u1, v1) = pair.left_window, pair.right_window
+    wide, high = (u1 - u0) / (x1 - x0), (v1 - v0) / (y1 - y0)
+    return Placement(pair.orientation, (wide, 0.0, u0 - wide * x0, 0.0, high, v0 - high * y0))
