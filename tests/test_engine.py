@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -237,9 +237,11 @@ def test_many_bad_items_among_many_good_ones_cost_themselves_only() -> None:
     assert failures == {**crashed, 301: Reason.TIMEOUT, 302: Reason.TOO_LARGE}
 
 
-def test_workers_in_their_own_interpreter_have_the_same_limits(spawning: Engine) -> None:
+def test_workers_in_their_own_interpreter_have_the_same_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "active_count", lambda: 2)
     jobs = [Job("a"), Job("b", "abort"), Job("c", "hang"), Job("d", "balloon"), Job("e")]
-    results = dict(spawning.map(do, jobs))
+    with ProcessEngine(2, replace(TIGHT, timeout_s=2.0)) as engine:
+        results = dict(engine.map(do, jobs))
     failures = [result.reason for result in map(results.get, jobs) if isinstance(result, Failure)]
     assert failures == [Reason.CRASHED, Reason.TIMEOUT, Reason.TOO_LARGE]
     assert results[jobs[0]] == "a" and results[jobs[4]] == "e"
