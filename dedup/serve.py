@@ -11,7 +11,6 @@ to the catalogue, or log what it is asked.
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import os
 import secrets
@@ -36,8 +35,10 @@ try:
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-    from uvicorn.protocols.http.h11_impl import H11Protocol
+    from starlette.types import ASGIApp
+
+    from dedup.listening import Server as _Server
+    from dedup.listening import one_answer_a_connection, patient_protocol
 except ImportError as error:
     raise MissingExtra(f"dedup serve needs {error.name}; install photo-dedup[serve]") from error
 
@@ -206,25 +207,7 @@ def make_app(library: Library, token: str, limits: ServeLimits | None = None) ->
         Route("/health", door.health, methods=["GET"]),
         Route("/openapi.json", door.openapi, methods=["GET"]),
     ]
-    return _one_answer_a_connection(Starlette(routes=routes))
-
-
-def _one_answer_a_connection(app: ASGIApp) -> ASGIApp:
-    """Each connection is closed after its answer: then no time limit has to begin anew, and an unread body goes, too.
-
-    A check takes a hundred times as long as a connection.
-    """
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_closing(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = [*message.get("headers", ()), (b"connection", b"close")]
-                message = {**message, "headers": headers}
-            await send(message)
-
-        await app(scope, receive, send_closing)
-
-    return answer
+    return one_answer_a_connection(Starlette(routes=routes))
 
 
 def _json(
@@ -263,7 +246,7 @@ def serve(
         make_app(library, token, limits),
         host=address[0],
         port=address[1],
-        http=_protocol(limits),
+        http=patient_protocol(limits.connections, limits.header_s),
         ws="none",
         lifespan="off",
         log_level="critical",
@@ -279,43 +262,6 @@ def serve(
     except (OSError, SystemExit) as error:
         raise UsageError(f"{address[0]}:{address[1]}: cannot be listened at; is it taken?") from error
     server.run(sockets)
-
-
-class _Server(uvicorn.Server):
-    """Says when it listens."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[str, int], None] | None) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[Any] | None = None) -> None:
-        await super().startup(sockets)
-        if self._ready is None or not self.started:
-            return
-        for listening in sockets or [held for server in self.servers for held in server.sockets]:
-            host, port = listening.getsockname()[:2]
-            self._ready(host, port)
-
-
-def _protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
-    """HTTP as uvicorn speaks it, with the two limits that it lacks: connections, and time for the headers."""
-
-    class Patient(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._given_up = self.loop.call_later(limits.header_s, self._give_up)
-            if len(self.connections) > limits.connections:
-                transport.abort()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._given_up.cancel()
-            super().connection_lost(exc)
-
-        def _give_up(self) -> None:
-            if getattr(self, "cycle", None) is None:  # no request has begun
-                self.transport.abort()
-
-    return Patient
 
 
 # --- the token ------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ DIRECTION = (
     {"review", "serve"},
     {"__init__"},
     # `calibrate` runs the pipeline on what it makes; `spark` runs its parts where the photos are
-    {"library", "testing", "calibrate", "spark"},
+    {"library", "testing", "calibrate", "spark", "listening"},
     {"pipeline", "sequence"},
     {"crawl", "fingerprint", "index", "confirm", "cluster", "keeper", "plan", "apply", "report", "compare"},
     {"decode", "catalogue", "journal", "engine"},
@@ -50,8 +50,8 @@ ROOMS = {
     "pickle": {"engine"},
     "socket": {"engine", "review", "serve"},
     "http": {"review", "serve"},
-    "starlette": {"review", "serve"},
-    "uvicorn": {"review", "serve"},
+    "starlette": {"review", "serve", "listening"},
+    "uvicorn": {"review", "serve", "listening"},
     "tqdm": {"cli"},
     "click": {"cli"},
     "print": {"cli"},
@@ -66,8 +66,8 @@ ROOMS = {
     "os.chmod": {"apply", "catalogue", "index"},
     # Own files - catalogue and its backups, the index, a report - are written beside and moved into place.
     "os.replace": {"apply", "catalogue", "index", "journal", "pipeline", "report", "cli"},
-    # `spark` lets go of the copies that it fetched.
-    "os.unlink": {"apply", "catalogue", "index", "journal", "pipeline", "report", "cli", "spark"},
+    # `spark` lets go of the copies that it fetched, `review` of the file that led a browser to the page.
+    "os.unlink": {"apply", "catalogue", "index", "journal", "pipeline", "report", "cli", "spark", "review"},
     "os.remove": {"apply", "catalogue", "index", "journal", "pipeline", "report", "cli"},
 }
 """Outside thing -> rooms that may use it; the longest name that fits counts."""

@@ -122,12 +122,12 @@ def test_the_examples_run_in_order(tmp_path: Path) -> None:
     }  # fmt: skip
     assert len(EXAMPLES) > 10
     for example in EXAMPLES:
-        if example.startswith("dedup serve"):
+        if example.startswith(("dedup serve", "dedup review")):
             with subprocess.Popen(
                 ["sh", "-c", f"exec {example} 2>&1"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE
             ) as server:
                 assert server.stdout is not None
-                assert b"listening at http" in server.stdout.readline()
+                assert re.search(rb"at http://127\.0\.0\.1:\d+", server.stdout.readline())
                 server.terminate()
             continue
         done = subprocess.run(

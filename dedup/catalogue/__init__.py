@@ -10,18 +10,23 @@ A *content* is one sha256 digest with its fingerprint; a *file* is a path that c
     schema.py    the tables, in plain SQL  store.py      files, contents and pairs
     rows.py      records to rows and back  results.py    what the last scan found
     questions.py  what `check` asks            decisions.py  what people decided
+    reviewing.py  what the review page asks
 """
 
 from __future__ import annotations
 
 from dedup.catalogue.database import hold_catalogue
 from dedup.catalogue.results import PackedGroup, PackedPair, ScanRecord, pack_group, pack_pair
+from dedup.catalogue.reviewing import FileRow, GroupRow, MemberRow
 from dedup.catalogue.store import Catalogue, FileState, KnownFile, file_of_row
 
 __all__ = [
     "Catalogue",
+    "FileRow",
     "FileState",
+    "GroupRow",
     "KnownFile",
+    "MemberRow",
     "PackedGroup",
     "PackedPair",
     "ScanRecord",

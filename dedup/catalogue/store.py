@@ -14,9 +14,9 @@ from enum import IntEnum
 from typing import Any
 
 from dedup.catalogue import rows
-from dedup.catalogue.decisions import Decisions
 from dedup.catalogue.questions import Questions
 from dedup.catalogue.results import Results
+from dedup.catalogue.reviewing import Reviewing
 from dedup.catalogue.shelf import chunked, chunks, marks
 from dedup.records import CandidatePair, Inspection, Match, Photo, PhotoFile, Reason, Skipped
 
@@ -49,7 +49,7 @@ class FileState(IntEnum):
     FAILED = 2
 
 
-class Catalogue(Results, Decisions, Questions):
+class Catalogue(Results, Reviewing, Questions):
     """The whole catalogue: files, contents and pairs beside results and decisions. Use as a context manager."""
 
     # --- files ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ there, since everything heavy is imported by the command that needs it. Does not
     sequencing.py sequence
     acting.py     apply, undo, recover, purge
     deciding.py   plan, ignore                              tending.py    stats, doctor, config, export
-    calibrating.py  bench
+    calibrating.py  bench                                   reviewing.py  review
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from dedup.cli.deciding import ignore, plan
 from dedup.cli.finding import scan
 from dedup.cli.frame import FAULT, READER_GONE, Command, Globals, global_options
 from dedup.cli.reporting import report
+from dedup.cli.reviewing import review
 from dedup.cli.sequencing import sequence
 from dedup.cli.talk import (
     Interrupted,
@@ -45,7 +46,7 @@ from dedup.errors import DedupError, UsageError
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Find": (scan, compare, check, sequence),
-    "Decide": (report, plan, ignore),
+    "Decide": (report, review, plan, ignore),
     "Act": (apply, undo, recover, purge),
     "Look after": (stats, bench, doctor, config, export, serve),
 }

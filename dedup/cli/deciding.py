@@ -73,6 +73,9 @@ def selection_of(asked: Mapping[str, Any]) -> Selection:
 )
 @click.option("--decisions", metavar="FILE", help="Take over decisions from a JSON file first.")
 @click.option(
+    "--decided", is_flag=True, help="Only what you said may go, in dedup review or a file of decisions."
+)
+@click.option(
     "--all-roots", is_flag=True, help="All that the catalogue knows, not only the roots of the last scan."
 )
 @click.option("-o", "--output", metavar="FILE", help="Write the plan file, for dedup apply.")
@@ -101,7 +104,13 @@ def plan(context: click.Context, /, **asked: Any) -> int:
             found = pipeline.read_decisions(asked["decisions"], settings)
             news = pipeline.decide(found, settings, progress)
             talk.say(f"{len(found):,} decisions read, {news:,} of them new")
-        made = pipeline.make_plan(selection_of(asked), settings, progress, all_roots=asked["all_roots"])
+        made = pipeline.make_plan(
+            selection_of(asked),
+            settings,
+            progress,
+            all_roots=asked["all_roots"],
+            decided_only=asked["decided"],
+        )
     if output:
         pipeline.save_plan(made, output)
     if output and not (asked["simple"] or asked["as_json"]):

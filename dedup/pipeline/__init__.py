@@ -13,6 +13,9 @@ work for them: a scan that finds nothing changed loads neither plans nor what ca
     surveying.py files looked at for it    extents.py    whether two files share their blocks
     tending.py   stats, doctor and export  own_files.py  files that a user gives a name to
     dataset.py   a result as Parquet       found.py      a data set as a report
+    reviewing.py  groups as a person goes   listing.py    them in a few numbers each
+                 through them              judging.py    what was said about one of them
+    rules.py     deciding about many       gallery.py    pictures drawn as they are asked for
     portion.py   confirm and group a part of a library by itself
 """
 
@@ -44,12 +47,23 @@ if TYPE_CHECKING:
         part_photos,
         save_plan,
     )
-    from dedup.pipeline.decisions import decisions_text, decisions_to_json, read_decisions, write_decisions
+    from dedup.pipeline.decisions import (
+        decisions_from_json,
+        decisions_text,
+        decisions_to_json,
+        read_decisions,
+        write_decisions,
+    )
     from dedup.pipeline.early import look_at_file
     from dedup.pipeline.found import dataset_groups, load_dataset_outcome, load_dataset_report
+    from dedup.pipeline.gallery import Gallery, sight_job
     from dedup.pipeline.intake import CheckChoice, answer_to_json, check_pictures
+    from dedup.pipeline.judging import Judgement, Mark, photos_of
+    from dedup.pipeline.listing import Query
     from dedup.pipeline.places import Progress, catalogue_path, has_unfinished
     from dedup.pipeline.results import load_report
+    from dedup.pipeline.reviewing import Outlook, Review, Sheet, Stale
+    from dedup.pipeline.rules import Rule, RuleKind
     from dedup.pipeline.scan import find_duplicates, scan_folders, scan_library
     from dedup.pipeline.sequencing import plan_groups
     from dedup.pipeline.showing import write_html
@@ -58,8 +72,18 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckChoice",
     "Checker",
+    "Gallery",
+    "Judgement",
+    "Mark",
+    "Outlook",
     "Progress",
     "PurgeChoice",
+    "Query",
+    "Review",
+    "Rule",
+    "RuleKind",
+    "Sheet",
+    "Stale",
     "Watch",
     "answer_to_json",
     "apply_plan",
@@ -69,6 +93,7 @@ __all__ = [
     "compare_files",
     "dataset_groups",
     "decide",
+    "decisions_from_json",
     "decisions_text",
     "decisions_to_json",
     "examine_installation",
@@ -87,6 +112,7 @@ __all__ = [
     "look_at_file",
     "make_plan",
     "part_photos",
+    "photos_of",
     "plan_groups",
     "purge_quarantine",
     "read_decisions",
@@ -94,6 +120,7 @@ __all__ = [
     "save_plan",
     "scan_folders",
     "scan_library",
+    "sight_job",
     "survey_purge",
     "undo_run",
     "write_decisions",
@@ -127,7 +154,13 @@ _HOMES = {
     ),
     "dedup.pipeline.dataset": ("is_address",),
     "dedup.pipeline.found": ("dataset_groups", "load_dataset_outcome", "load_dataset_report"),
+    "dedup.pipeline.gallery": ("Gallery", "sight_job"),
+    "dedup.pipeline.judging": ("Judgement", "Mark", "photos_of"),
+    "dedup.pipeline.listing": ("Query",),
+    "dedup.pipeline.reviewing": ("Outlook", "Review", "Sheet", "Stale"),
+    "dedup.pipeline.rules": ("Rule", "RuleKind"),
     "dedup.pipeline.decisions": (
+        "decisions_from_json",
         "decisions_text",
         "decisions_to_json",
         "read_decisions",

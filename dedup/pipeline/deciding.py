@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -42,6 +42,7 @@ def make_plan(
     progress: Progress | None = None,
     *,
     all_roots: bool = False,
+    decided_only: bool = False,
 ) -> Plan:
     """What would be done with the duplicates that the last scan found.
 
@@ -51,6 +52,8 @@ def make_plan(
         Which of them; without one all that may be removed in bulk, and what people decided.
     all_roots
         Everything the catalogue knows, rather than what lies below the roots of the last scan.
+    decided_only
+        Nothing but what people said may go; what is proven and was not looked at stays out of the plan.
 
     Raises
     ------
@@ -70,6 +73,8 @@ def make_plan(
         roots = [*last.basis["roots"], *(catalogue.roots() if all_roots else ())]
         protect = [*last.basis["settings"]["protect"], *settings.protect]
         decisions, damage = catalogue.decisions(), catalogue.damages()
+    if decided_only:
+        groups = tuple(_decided_part(groups, decisions))
     survey = Survey(roots, [absolute_folder(folder) for folder in protect], progress)
     operations, left_out = plan_operations(groups, selection, decisions, damage, survey)
     return Plan(
@@ -80,6 +85,28 @@ def make_plan(
         operations=operations,
         left_out=left_out,
     )
+
+
+def _decided_part(
+    groups: Iterable[DuplicateGroup], decisions: Iterable[Decision]
+) -> Iterator[DuplicateGroup]:
+    """The groups with those members only of which somebody said that they may go for the keeper.
+
+    Of files with the same bytes that is said by choosing the place of the one to keep.
+    """
+    gone = {(found.left, found.right) for found in decisions if found.verdict is Verdict.REMOVE}
+    kept = {(found.left, found.place) for found in decisions if found.verdict is Verdict.KEEP}
+    for group in groups:
+        keeper = group.keeper
+        chosen = (keeper.digest, keeper.file.path) in kept
+        members = tuple(
+            member
+            for member in group.members
+            if (keeper.digest, member.photo.digest) in gone
+            or (chosen and member.photo.digest == keeper.digest)
+        )
+        if members:
+            yield replace(group, members=members)
 
 
 def _now() -> str:

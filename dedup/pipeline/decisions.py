@@ -90,6 +90,11 @@ def read_decisions(path: str, settings: Settings | None = None) -> list[Decision
         raise UsageError(f"{path}: these decisions cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: this is not JSON ({error})") from error
+    return decisions_from_json(data, path, settings)
+
+
+def decisions_from_json(data: Any, path: str, settings: Settings | None = None) -> list[Decision]:
+    """The same from what the file holds; `path` is what to call it."""
     if (
         not isinstance(data, dict)
         or data.get("schema") != SCHEMA

@@ -130,7 +130,7 @@ def plan_pictures(report: Report) -> list[PicturesJob]:
         drawn = GroupSights(group)
         sights = tuple(_sight(photo) for photo in drawn.sights)
         comparisons = tuple(
-            Comparison(0, at, match.figures.orientation, match.figures.alignment, _small_places(match))
+            Comparison(0, at, match.figures.orientation, match.figures.alignment, small_places(match))
             for at, match in enumerate(drawn.comparisons, 1)
         )
         jobs.append(PicturesJob(f"g{place}", sights, comparisons, 0))
@@ -142,7 +142,7 @@ def plan_pictures(report: Report) -> list[PicturesJob]:
     return [PicturesJob(job.key, job.sights, job.comparisons, side_px) for job in jobs]
 
 
-def _small_places(match: Match) -> tuple[tuple[float, float, float, float], ...]:
+def small_places(match: Match) -> tuple[tuple[float, float, float, float], ...]:
     """Where the picture was changed in a small place only."""
     boxes = (change.box for change in match.changes if change.kind in ("overlay", "retouched"))
     return tuple(box for box in boxes if box and (box[2] - box[0]) * (box[3] - box[1]) < SMALL_PLACE)
@@ -227,7 +227,7 @@ def draw_difference(
     The glow is on a fixed scale (`FAINT_LEVELS` to `FULL_LEVELS`), so that two difference pictures can be compared.
     """
     frame = _fitted(left, side_px)
-    right = ImageOps.exif_transpose(_as_stored(right, comparison.orientation))
+    right = ImageOps.exif_transpose(as_stored(right, comparison.orientation))
     a, b, c, d, e, f = comparison.alignment
     if abs(a * e - b * d) < 1e-6:
         return None
@@ -270,7 +270,7 @@ def _softened(image: Image.Image) -> NDArray[np.float32]:
     return np.asarray(image.filter(ImageFilter.GaussianBlur(SOFTEN_PX)), dtype=np.float32)
 
 
-def _as_stored(image: Image.Image, orientation: int) -> Image.Image:
+def as_stored(image: Image.Image, orientation: int) -> Image.Image:
     """A picture that `exif_transpose` will turn by an orientation index."""
     copied = image.copy()
     if orientation:
