@@ -10,7 +10,7 @@ override DIR    := $(value DIR)
 override PHOTOS := $(value PHOTOS)
 export DIR PHOTOS
 
-.PHONY: help run test test-spark fmt check bench faults machine
+.PHONY: help run test test-spark fmt check bench bench-million faults machine
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -40,6 +40,9 @@ bench: given-PHOTOS $(VENV)/ready  ## PHOTOS=FOLDER  how fast, against the bare 
 
 test-spark: $(VENV)/ready-spark  ## the tests of Apache Spark (needs Java 17 or 21; installs 400 MB into .venv-spark)
 	@$(VENV)-spark/bin/python -m pytest tests/spark
+
+bench-million: $(VENV)/ready-dev  ## how a library of 10,000, 100,000 and 1,000,000 made-up photos behaves (hours; 12 GB)
+	@$(VENV)/bin/python -m bench.million --photos "$$PHOTOS"
 
 faults: $(VENV)/ready-dev  ## as root: kills, errors, power cuts, edits while dedup acts; PARTS="..." for some of it
 	@$(VENV)/bin/python -m tests.safety $(PARTS)

@@ -76,7 +76,8 @@ class Session:
     @property
     def jvm(self) -> int:
         """The process of Spark's driver on this machine."""
-        return int(self.context._jvm.java.lang.ProcessHandle.current().pid())
+        jvm: Any = self.context._jvm
+        return int(jvm.java.lang.ProcessHandle.current().pid())
 
     @property
     def slots(self) -> int:

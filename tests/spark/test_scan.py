@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -256,10 +255,10 @@ def test_another_library_does_not_go_into_the_same_data_set(
 
 
 @pytest.fixture
-def bucket(store: str) -> Iterator[str]:
+def bucket(store: str) -> str:
     import s3fs
 
     fs = s3fs.S3FileSystem()
     name = f"library-{time.monotonic_ns()}"
     fs.mkdir(name)
-    yield f"s3://{name}"
+    return f"s3://{name}"
