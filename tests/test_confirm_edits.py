@@ -123,20 +123,44 @@ def test_shadows_lifted_out_of_the_dark_are_no_things_that_moved(shelf: Shelf) -
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee"])
-def test_a_strong_blur_is_edited_and_softer(shelf: Shelf, name: str) -> None:
+def test_a_strong_blur_is_edited_and_named(shelf: Shelf, name: str) -> None:
     photo = real_photo(name, 340)
     match = edited(shelf.ask(photo, photo.filter(ImageFilter.GaussianBlur(2))))
-    assert change(match, "blurred").words == "softer"
+    assert change(match, "blurred").words == "blurred"
 
 
-def test_a_strong_sharpening_is_edited_and_sharper(shelf: Shelf) -> None:
+def test_a_strong_sharpening_is_edited_and_named(shelf: Shelf) -> None:
     match = edited(shelf.ask(PERSON, PERSON.filter(ImageFilter.UnsharpMask(2, 200, 2))))
-    assert change(match, "sharpened").words == "sharper"
+    assert change(match, "sharpened").words == "sharpened"
 
 
-def test_strong_noise_is_never_safe(shelf: Shelf) -> None:
-    noise = np.random.default_rng(1).normal(0, 22, as_floats(CAT).shape)
-    edited(shelf.ask(CAT, as_image(as_floats(CAT) + noise)))
+def noisy(photo: Image.Image, levels: float) -> Image.Image:
+    pixels = as_floats(photo)
+    return as_image(pixels + np.random.default_rng(1).normal(0, levels, pixels.shape))
+
+
+def test_strong_noise_is_edited_and_named(shelf: Shelf) -> None:
+    assert "noise" in change(edited(shelf.ask(CAT, noisy(CAT, 22))), "noise").words
+
+
+def test_noise_on_a_soft_picture_does_not_make_it_another_moment(shelf: Shelf) -> None:
+    soft = CAT.filter(ImageFilter.GaussianBlur(1.5))
+    change(edited(shelf.ask(soft, jpeg(noisy(soft, 40), 90))), "noise")
+
+
+def test_a_copy_with_light_noise_or_blur_says_so(shelf: Shelf) -> None:
+    for content, kind in (
+        (jpeg(noisy(CAT, 7), 90), "noise"),
+        (CAT.filter(ImageFilter.GaussianBlur(0.7)), "blurred"),
+    ):
+        match = shelf.ask(CAT, content)
+        assert relation(match) in (Relation.SAME_PICTURE, Relation.EDITED)
+        change(match, kind)
+
+
+def test_a_faint_change_of_tone_is_named_where_nothing_else_was_done(shelf: Shelf) -> None:
+    match = edited(shelf.ask(CAT, as_image(as_floats(CAT) + np.array([0.0, 0.0, 11.0]))))
+    assert change(match, "colour").words == "cooler"
 
 
 def test_strong_noise_of_colour_alone_is_never_safe(shelf: Shelf) -> None:

@@ -12,14 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dedup.confirm.alignment import IDENTITY, WHOLE, Map, compose_maps, invert_map, window_map
+from dedup.confirm.finish import Finish
 from dedup.confirm.likeness import Likeness, Place, Toning
+from dedup.confirm.pixels import PixelDifference
 from dedup.confirm.relation import relation_of_edit
 from dedup.confirm.words import (
     compose_sentence,
+    detail_changes,
     file_changes,
+    finish_changes,
     frame_changes,
     missing_metadata,
+    outlier_change,
     place_changes,
+    resave_changes,
     resize_changes,
     size_ratio,
     tone_changes,
@@ -172,10 +178,77 @@ TONES: dict[str, tuple[Toning, dict[str, Any]]] = {
     "cooler": (Toning(0.0, 1.0, 1.0, 1.0, -9.0, 0.0), {}),
     "darker towards the corners": (Toning(0.0, 1.0, 1.0, 1.0, 0.0, -0.4), {}),
     "brighter towards the corners": (Toning(0.0, 1.0, 1.0, 1.0, 0.0, 0.4), {}),
-    "softer": (PLAIN, {"detail_ratio": 0.5}),
-    "sharper": (PLAIN, {"detail_ratio": 1.6}),
-    "noisier": (PLAIN, {"detail_ratio": 1.6, "high_disagreement": 0.5, "detail_correlation": 0.7}),
 }
+
+DETAIL: dict[str, dict[str, float]] = {
+    "softer": {"detail_ratio": 0.5},
+    "sharper": {"detail_ratio": 1.6},
+    "noisier": {"detail_ratio": 1.6, "high_disagreement": 0.5, "detail_correlation": 0.7},
+}
+
+
+@pytest.mark.parametrize("words", DETAIL)
+def test_what_became_of_the_detail_of_a_moved_frame_has_one_word(words: str) -> None:
+    assert said(detail_changes(replace(ALIKE, **DETAIL[words]))) == [words]  # type: ignore[arg-type]
+    assert detail_changes(ALIKE) == []
+
+
+FINISHES: dict[str, tuple[Finish, dict[str, Any]]] = {
+    "slightly blurred": (Finish(0.7, 0.5, -9.0), {"quality": 92}),
+    "blurred": (Finish(0.1, 0.5, -90.0), {"quality": 92}),
+    "sharpened": (Finish(1.9, 2.0, 90.0), {"quality": 92}),
+    "with noise of 5 levels": (Finish(1.0, 4.6, 20.0), {"quality": 90}),
+}
+
+
+@pytest.mark.parametrize("words", FINISHES)
+def test_blur_sharpening_and_noise_of_a_kept_frame_have_one_word(words: str) -> None:
+    finish, file = FINISHES[words]
+    assert said(finish_changes(finish, draw_photo(1, **file).info)) == [words]
+
+
+@pytest.mark.parametrize(
+    ("finish", "contrast", "file"),
+    [
+        (Finish(0.9, 0.5, 0.0), 1.0, {"quality": 92}),
+        (Finish(0.7, 0.5, -9.0), 1.0, {"quality": 30}),
+        (Finish(0.7, 0.5, -9.0), 1.0, {"format": "WEBP", "quality": 0}),
+        (Finish(0.72, 0.5, -60.0), 0.75, {"quality": 92}),
+        (Finish(1.35, 0.5, 60.0), 1.3, {"quality": 92}),
+        (Finish(1.0, 4.6, 20.0), 1.0, {"quality": 80}),
+        (Finish(1.0, 4.6, 1.0), 1.0, {"quality": 92}),
+        (Finish(1.2, 4.6, 20.0), 1.0, {"quality": 92}),
+        (Finish(1.0, 2.5, 20.0), 1.0, {"quality": 98}),
+    ],
+    ids=[
+        "detail kept",
+        "taken by a coarse save",
+        "perhaps taken by a save",
+        "less contrast",
+        "more contrast",
+        "errors of a coarse save",
+        "in places only",
+        "sharper",
+        "weak",
+    ],
+)
+def test_what_tone_and_compression_do_to_detail_is_not_told_as_blur_or_noise(
+    finish: Finish, contrast: float, file: dict[str, Any]
+) -> None:
+    assert finish_changes(finish, draw_photo(1, **file).info, contrast) == []
+
+
+def test_one_tile_far_beyond_the_others_is_told() -> None:
+    difference = PixelDifference(2.0, 30.0, (0.9, 0.9, 0.92, 0.92), 3.0, 5.0, 0.9, None, 50.0, (800, 600))
+    told = outlier_change(difference)
+    assert told is not None
+    assert told.words == "something small changed at the bottom right"
+    assert outlier_change(replace(difference, busy_tile_levels=9.0)) is None
+
+
+def test_a_copy_of_about_the_same_quality_was_saved_again_all_the_same() -> None:
+    assert said(resave_changes(draw_photo(1, quality=95))) == ["saved again at about quality 95"]
+    assert resave_changes(draw_photo(1, format="PNG", quality=0)) == []
 
 
 @pytest.mark.parametrize("words", TONES)
@@ -222,7 +295,10 @@ def test_a_file_is_told_by_its_container_quality_depth_and_profile() -> None:
     assert said(file_changes(png, jpeg)) == ["as JPEG of about quality 92"]
     assert said(file_changes(draw_photo(4, bits=16), draw_photo(5, bits=8))) == ["8 instead of 16 bits"]
     assert said(file_changes(draw_photo(6, icc_digest="ab"), draw_photo(7))) == ["colour profile lost"]
-    assert said(file_changes(draw_photo(7), draw_photo(6, icc_digest="ab"))) == []
+    profiled = draw_photo(6, icc_digest="ab", icc_name="Adobe  RGB (1998)")
+    assert said(file_changes(draw_photo(7), profiled)) == ["with the colour profile Adobe RGB (1998)"]
+    assert said(file_changes(profiled, draw_photo(8, icc_digest="cd"))) == ["with a colour profile"]
+    assert said(file_changes(profiled, profiled)) == []
 
 
 def test_what_only_the_keeper_says_is_missing_in_the_other() -> None:

@@ -16,6 +16,7 @@ from dedup.confirm import alignment, relation, words
 from dedup.confirm.alignment import IDENTITY, Alignment, Map
 from dedup.confirm.copies import coarser_quality, compare_frames, copy_difference, descent, equal_pixels
 from dedup.confirm.evidence import CLUSTERED, turn
+from dedup.confirm.finish import is_noisier, measure_finish
 from dedup.confirm.frames import surroundings
 from dedup.confirm.likeness import Likeness, compare_registered
 from dedup.confirm.loading import Loaded, Loader, grey64
@@ -43,6 +44,10 @@ LEAST_SIDE_PX = 40
 high."""
 CLUSTER_GAP = 0.03
 """Traces both ways are told apart from this difference of grid distances."""
+FRAME_KEPT = 0.004
+"""Largest entry, in fractions of the side, of the map of a frame that stayed as it was, as well as it is known."""
+FINISH_RMS_LEVELS = 0.7
+"""Copies that differ by less are not asked whether they were blurred: light blur of a soft picture leaves 1.0."""
 COPY_MEAN_LEVELS = 3.0
 """Largest difference of mean colour that a copy of the same frame reaches; an edit of tone moves it further."""
 INVERSE = {6: 8, 8: 6}
@@ -148,7 +153,7 @@ class PairMeasurer:
             return self._build(
                 a, b, Relation.EDITED, _Measured(difference, IDENTITY, 1, 1.0), changes, hypotheses
             )
-        found = changes + _resized(a, b)
+        found = [*changes, *_resized(a, b), *_finish(a, b, difference)]
         return self._build(a, b, Relation.SAME_PICTURE, _of_copy(difference, 1), found, hypotheses)
 
     def _match_turned(
@@ -236,10 +241,28 @@ class PairMeasurer:
             return None
         if a.full.info.frames > 1 and b.full.info.frames > 1 and a.full.frames_digest != b.full.frames_digest:
             kind = Relation.SIMILAR
+        finish = None
+        if same_frame and a.size == b.size:
+            finish = measure_finish(a.full.rgb, b.full.rgb)
+            info = b.full.info
+            if kind is Relation.SIMILAR and is_noisier(finish, info.quality, lossless=info.lossless):
+                # All fine detail of the one is in the other, in its place; half as large, the noise is averaged.
+                calm = compare_registered(a.small.reduce(2), turned.reduce(2), IDENTITY)
+                if calm.detail_correlation >= relation.DETAIL_CORRELATION and not relation.is_other_moment(
+                    calm
+                ):
+                    kind, found, matrix = Relation.EDITED, calm, IDENTITY
+            if np.abs(matrix - IDENTITY).max() > FRAME_KEPT:
+                finish = None
         changes, told = _edit_changes(a, b, (start.orientation, turned), matrix, found)
-        difference = (
-            self._full_difference(a, b, start.orientation, matrix) if kind is Relation.EDITED else None
-        )
+        if finish is not None:
+            changes += words.finish_changes(finish, b.full.info, found.toning.slope)
+        else:
+            changes += words.detail_changes(found)
+        difference = None
+        if kind is Relation.EDITED:
+            difference = self._full_difference(a, b, start.orientation, matrix)
+            changes = changes or _faint_changes(found, difference)
         measured = _Measured(difference, matrix, start.orientation, found.detail_correlation, found, told)
         return self._build(a, b, kind, measured, changes, hypotheses)
 
@@ -286,6 +309,9 @@ class PairMeasurer:
                 changes.append(change)
         direction = self._direction(a, b, kind, measured)
         difference, matrix = measured.difference, measured.matrix
+        resaved = kind is Relation.SAME_PICTURE and difference is not None and difference.rms_levels > 0
+        if resaved and not {"recompressed", "resized"} & {change.kind for change in changes}:
+            changes += words.resave_changes(right)
         oriented = (b.size[1], b.size[0]) if measured.orientation >= 5 else b.size
         figures = Figures(
             phash64_bits=_bits(left.fingerprint.phash64, right.fingerprint.phash64, 8, measured.orientation),
@@ -486,6 +512,13 @@ def _resized(a: Loaded, b: Loaded) -> list[Change]:
     return words.resize_changes(float(np.sqrt(b.size[0] * b.size[1] / (a.size[0] * a.size[1]))))
 
 
+def _finish(a: Loaded, b: Loaded, difference: PixelDifference) -> list[Change]:
+    """What was done to the fine detail of a copy of the same size."""
+    if a.size != b.size or difference.rms_levels < FINISH_RMS_LEVELS:
+        return []
+    return words.finish_changes(measure_finish(a.full.rgb, b.full.rgb), b.full.info)
+
+
 def _edit_changes(
     a: Loaded, b: Loaded, turned: tuple[int, Image.Image], matrix: Map, found: Likeness
 ) -> tuple[list[Change], Direction]:
@@ -513,6 +546,12 @@ def _edit_changes(
     elif any(change.kind == "greyscale" for change in tone):
         told = "left-first" if found.toning.chroma < 1 else "right-first"
     return [*changes, *frame, *tone, *words.place_changes(found)], told
+
+
+def _faint_changes(found: Likeness, difference: PixelDifference) -> list[Change]:
+    """What was done, where nothing reached the limits of what is usually worth a word."""
+    outlier = words.outlier_change(difference)
+    return [outlier] if outlier else words.tone_changes(found, least=0.4)
 
 
 def _bits(left: bytes, right: bytes, width: int, orientation: int) -> int:

@@ -174,7 +174,7 @@ def measure_flat_grain(a: Pixels, b: Pixels) -> tuple[float, float]:
 
     Strong lights in the dark, or a sharp scene under an empty sky, are equal in two exposures from one place; the
     noise between them is not."""
-    p, q = _fine_blocks(a), _fine_blocks(b)
+    p, q = fine_blocks(a), fine_blocks(b)
     strength = np.minimum(p.std(axis=1), q.std(axis=1))
     # Blocks without any grain (burnt out, drawn) say nothing; of the others the plainest say most.
     order = np.argsort(strength, kind="stable")
@@ -199,7 +199,7 @@ def measure_own_detail(a: Pixels, b: Pixels) -> tuple[float, float, float]:
     low, high : float
         10th and 90th percentile of the blocks' shares; 0 and 1 where too few blocks differ at all.
     """
-    p, q = _fine_blocks(a), _fine_blocks(b)
+    p, q = fine_blocks(a), fine_blocks(b)
     gap = p - q
     variance = gap.var(axis=1)
     telling = variance > 0.05
@@ -210,7 +210,7 @@ def measure_own_detail(a: Pixels, b: Pixels) -> tuple[float, float, float]:
     return float(np.sqrt(np.median(variance[telling]))), float(low), float(high)
 
 
-def _fine_blocks(pixels: Pixels) -> NDArray[np.float32]:
+def fine_blocks(pixels: Pixels) -> NDArray[np.float32]:
     """Luma less its surroundings in 36 blocks spread over the picture at full size: (blocks, pixels) float32."""
     from scipy import ndimage
 

@@ -11,8 +11,10 @@ import math
 import numpy as np
 
 from dedup.confirm.alignment import Map
+from dedup.confirm.finish import Finish, is_noisier, is_sharper, is_softer
 from dedup.confirm.likeness import Likeness
-from dedup.records import Change, Photo, Relation
+from dedup.confirm.pixels import OUTLIER_RATIO, PixelDifference
+from dedup.records import Change, Photo, PictureInfo, Relation
 
 TURNED = {
     2: ("mirrored", "mirrored left to right"),
@@ -131,40 +133,65 @@ def resize_changes(ratio: float) -> list[Change]:
     return [Change("resized", f"{100 * ratio:.0f} % of the size", ratio)]
 
 
-def tone_changes(found: Likeness) -> list[Change]:
-    """Brightness, contrast, colour and softness, as done to the right picture."""
+def tone_changes(found: Likeness, least: float = 1.0) -> list[Change]:
+    """Brightness, contrast and colour, as done to the right picture; `least` scales what is worth a word."""
     toning = found.toning
     changes = []
     chroma = toning.chroma / max(toning.slope, 0.2) if toning.chroma > 0 else 0.0
     # Brighter by a factor, contrast and colours grow with it; only what goes beyond is a change of its own.
     contrast = (
-        toning.slope / max(toning.gain, 0.2) if abs(toning.shift_levels) > BRIGHTNESS_LEVELS else toning.slope
+        toning.slope / max(toning.gain, 0.2)
+        if abs(toning.shift_levels) > least * BRIGHTNESS_LEVELS
+        else toning.slope
     )
     if toning.chroma < GREYSCALE_CHROMA:
         changes.append(Change("greyscale", "in greyscale", toning.chroma))
-    elif abs(chroma - 1) > SATURATION_RATIO:
+    elif abs(chroma - 1) > least * SATURATION_RATIO:
         changes.append(Change("saturation", "stronger colours" if chroma > 1 else "paler colours", chroma))
-    if abs(toning.shift_levels) > BRIGHTNESS_LEVELS:
+    if abs(toning.shift_levels) > least * BRIGHTNESS_LEVELS:
         changes.append(
             Change("brightness", "brighter" if toning.shift_levels > 0 else "darker", toning.shift_levels)
         )
-    if abs(contrast - 1) > CONTRAST_RATIO:
+    if abs(contrast - 1) > least * CONTRAST_RATIO:
         changes.append(Change("contrast", "more contrast" if contrast > 1 else "less contrast", contrast))
-    if abs(toning.warmth_levels) > TINT_LEVELS and toning.chroma >= GREYSCALE_CHROMA:
+    if abs(toning.warmth_levels) > least * TINT_LEVELS and toning.chroma >= GREYSCALE_CHROMA:
         changes.append(
             Change("colour", "warmer" if toning.warmth_levels > 0 else "cooler", toning.warmth_levels)
         )
-    if abs(toning.vignette) > VIGNETTE_GAIN:
+    if abs(toning.vignette) > least * VIGNETTE_GAIN:
         words = "darker towards the corners" if toning.vignette < 0 else "brighter towards the corners"
         changes.append(Change("vignette", words, toning.vignette))
-    if found.detail_ratio < SOFT_RATIO:
-        changes.append(Change("blurred", "softer", found.detail_ratio))
-    elif found.detail_ratio > CRISP_RATIO:
-        if found.high_disagreement > 0.25 and found.detail_correlation < 0.9:
-            changes.append(Change("noise", "noisier", found.detail_ratio))
-        else:
-            changes.append(Change("sharpened", "sharper", found.detail_ratio))
     return changes
+
+
+def detail_changes(found: Likeness) -> list[Change]:
+    """Softness and noise of a frame that was moved, as done to the right picture."""
+    if found.detail_ratio < SOFT_RATIO:
+        return [Change("blurred", "softer", found.detail_ratio)]
+    if found.detail_ratio > CRISP_RATIO:
+        if found.high_disagreement > 0.25 and found.detail_correlation < 0.9:
+            return [Change("noise", "noisier", found.detail_ratio)]
+        return [Change("sharpened", "sharper", found.detail_ratio)]
+    return []
+
+
+def finish_changes(finish: Finish, right: PictureInfo, contrast: float = 1.0) -> list[Change]:
+    """Blur, sharpening and noise of a frame that stayed as it was."""
+    if is_noisier(finish, right.quality, lossless=right.lossless):
+        return [Change("noise", f"with noise of {finish.noise_levels:.0f} levels", finish.noise_levels)]
+    if is_softer(finish, contrast, right.quality, lossless=right.lossless):
+        return [Change("blurred", "blurred" if finish.gain < 0.3 else "slightly blurred", finish.gain)]
+    if is_sharper(finish, contrast):
+        return [Change("sharpened", "sharpened", finish.gain)]
+    return []
+
+
+def outlier_change(difference: PixelDifference) -> Change | None:
+    """The one tile that differs far more than the pair as a whole, where no larger place was found."""
+    if difference.worst_tile_levels < OUTLIER_RATIO * max(difference.busy_tile_levels, 1.0):
+        return None
+    box = difference.changed_detail_box or difference.worst_tile_box
+    return Change("retouched", f"something small changed {_where(box)}", 0.0, box)
 
 
 def place_changes(found: Likeness) -> list[Change]:
@@ -205,10 +232,23 @@ def file_changes(left: Photo, right: Photo) -> list[Change]:
         changes.append(Change("depth", f"{b.bits} instead of {a.bits} bits", float(b.bits)))
     if a.icc_digest and not b.icc_digest:
         changes.append(Change("profile", "colour profile lost"))
+    elif b.icc_digest and b.icc_digest != a.icc_digest:
+        name = " ".join(b.icc_name.split())[:40]
+        changes.append(
+            Change("profile", f"with the colour profile {name}" if name else "with a colour profile")
+        )
     missing = missing_metadata(left, right)
     if missing:
         changes.append(Change("metadata", f"{', '.join(missing)} missing"))
     return changes
+
+
+def resave_changes(right: Photo) -> list[Change]:
+    """For a copy of the same format, size and about the same quality, whose pixels are not quite the same."""
+    quality = right.info.quality
+    return (
+        [Change("recompressed", f"saved again at about quality {quality}", float(quality))] if quality else []
+    )
 
 
 def _quality(quality: int) -> str:
