@@ -1,4 +1,4 @@
-"""A million photos on one machine, stage by stage, in time and memory: `make bench-million` (`python -m bench.million`).
+"""A million photos on one machine, stage by stage, in time and memory: `make bench-million` (`bench.million`).
 
 The catalogue is made up: fingerprints of pictures that are blended from parts of real photos, so that hashes, textures
 and colours are spread as those of photos are, and a tenth of the photos have a copy. Behind them stand files of the
@@ -226,7 +226,7 @@ def _as_on_disk(file: PhotoFile) -> PhotoFile:
 
 def _ids(catalogue: Catalogue, batch: list[Photo]) -> Iterator[int]:
     """The ids of the files that were just put; to ask for all known files each time would take an hour."""
-    last = catalogue._db.value("SELECT max(id) FROM files")
+    last = catalogue.last_file()
     yield from range(last - len(batch) + 1, last + 1)
 
 

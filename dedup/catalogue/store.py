@@ -71,6 +71,11 @@ class Catalogue(Results, Reviewing, Questions):
                     found[at] = (rows.read_path(stored[0]), *stored[1:])
         return found
 
+    def last_file(self) -> int:
+        """The id of the file that was put last; those that came with it in one call have the ids before, in order."""
+        found: int = self._db.value("SELECT coalesce(max(id), 0) FROM files")
+        return found
+
     def pack_files(self) -> None:
         """Keep all files in one piece, too, for the next `known_files`; until one changes."""
         found = self.known_files()

@@ -9,7 +9,7 @@ there, since everything heavy is imported by the command that needs it. Does not
     comparing.py  compare                                   checking.py   check, serve
     sequencing.py sequence
     acting.py     apply, undo, recover, purge
-    deciding.py   plan, ignore                              tending.py    stats, doctor, config, export
+    deciding.py   plan, ignore                              tending.py    stats, doctor, config, export, import
     calibrating.py  bench                                   reviewing.py  review
 """
 
@@ -41,14 +41,14 @@ from dedup.cli.talk import (
     hush_interruptions,
     ignore_signals,
 )
-from dedup.cli.tending import config, doctor, export, stats
+from dedup.cli.tending import config, doctor, export, import_, stats
 from dedup.errors import DedupError, UsageError
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Find": (scan, compare, check, sequence),
     "Decide": (report, review, plan, ignore),
     "Act": (apply, undo, recover, purge),
-    "Look after": (stats, bench, doctor, config, export, serve),
+    "Look after": (stats, bench, doctor, config, export, import_, serve),
 }
 """All commands, as `dedup --help` shows them."""
 

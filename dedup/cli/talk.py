@@ -33,6 +33,7 @@ _UNITS = {
     "group": "groups",
     "pictures": "groups",
     "portion": "portions",
+    "import": "files",
     "plan": "photos",
     "apply": "duplicates",
     "undo": "duplicates",

@@ -1,4 +1,4 @@
-"""`stats`, `doctor`, `config` and `export`: looking after the catalogue and the installation."""
+"""`stats`, `doctor`, `config`, `export` and `import`: looking after the catalogue and the installation."""
 
 from __future__ import annotations
 
@@ -81,8 +81,11 @@ def _value_words(value: object) -> str:
     "--format", "form", type=click.Choice(["csv", "jsonl", "parquet"]), help="Default: as FILE ends, or csv."
 )
 @click.option("-o", "--output", metavar="FILE", help="Write to FILE rather than stdout.")
+@click.option(
+    "--from", "dataset", default="", metavar="DIR", help="The photos of a data set that Spark made."
+)
 @click.pass_obj
-def export(given: Globals, /, form: str | None, output: str | None) -> int:
+def export(given: Globals, /, form: str | None, output: str | None, dataset: str) -> int:
     """Every photo of the catalogue with its figures: CSV, JSON Lines or Parquet."""
     from dedup import pipeline
 
@@ -91,10 +94,27 @@ def export(given: Globals, /, form: str | None, output: str | None) -> int:
     settings = given.settings()
     if output is None:
         with results() as out:
-            pipeline.export_photos(settings, form, out)
+            pipeline.export_photos(settings, form, out, dataset)
         return 0
     check_writable(output)
     with writing(output):
-        rows = pipeline.export_photos(settings, form, output)
+        rows = pipeline.export_photos(settings, form, output, dataset)
     given.talk.say(f"{rows:,} photos written to {os.path.abspath(output)}")
+    return 0
+
+
+@click.command(cls=Command, name="import")
+@click.argument("dataset", metavar="DIR")
+@click.pass_obj
+def import_(given: Globals, /, dataset: str) -> int:
+    """Bring a data set that Spark made into a new catalogue, for plans."""
+    from dedup import pipeline
+    from dedup.cli.words import next_line, summary_lines
+
+    settings, talk = given.settings(), given.talk
+    with talk.progress() as progress:
+        outcome = pipeline.import_dataset(dataset, settings, progress)
+    put("\n".join(printable(line) for line in summary_lines(outcome)) + "\n")
+    if following := next_line(outcome.tally, "", given.db or ""):
+        talk.say(following)
     return 0

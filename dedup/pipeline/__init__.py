@@ -16,7 +16,7 @@ work for them: a scan that finds nothing changed loads neither plans nor what ca
     reviewing.py  groups as a person goes   listing.py    them in a few numbers each
                  through them              judging.py    what was said about one of them
     rules.py     deciding about many       gallery.py    pictures drawn as they are asked for
-    portion.py   confirm and group a part of a library by itself
+    portion.py   confirm and group a part  imported.py   a data set into a catalogue
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from dedup.pipeline.early import look_at_file
     from dedup.pipeline.found import dataset_groups, load_dataset_outcome, load_dataset_report
     from dedup.pipeline.gallery import Gallery, sight_job
+    from dedup.pipeline.imported import import_dataset
     from dedup.pipeline.intake import CheckChoice, answer_to_json, check_pictures
     from dedup.pipeline.judging import Judgement, Mark, photos_of
     from dedup.pipeline.listing import Query
@@ -101,6 +102,7 @@ __all__ = [
     "find_duplicates",
     "forget_decisions",
     "has_unfinished",
+    "import_dataset",
     "is_address",
     "library_stats",
     "list_decisions",
@@ -153,6 +155,7 @@ _HOMES = {
         "save_plan",
     ),
     "dedup.pipeline.dataset": ("is_address",),
+    "dedup.pipeline.imported": ("import_dataset",),
     "dedup.pipeline.found": ("dataset_groups", "load_dataset_outcome", "load_dataset_report"),
     "dedup.pipeline.gallery": ("Gallery", "sight_job"),
     "dedup.pipeline.judging": ("Judgement", "Mark", "photos_of"),

@@ -9,7 +9,7 @@ with what is missing; paths come back byte for byte. Does not: compute anything,
     files/          the same parts with what was read: a photo with its fingerprint, or the reason why there is none
     candidates/     pairs of contents (by key, the first 63 bits of the digest) that may be alike
     members/, pairs/    portions: photos and candidate pairs that are confirmed and grouped together
-    matches/, inspections/, similar_pairs/, hubs/, groups/    what came of each portion; `groups` is written last
+    matches/, inspections/, spared/, late/, similar_pairs/, hubs/, groups/    what came of each portion, `groups` last
 """
 
 from __future__ import annotations
@@ -409,6 +409,7 @@ def result_schemas() -> dict[str, pyarrow.Schema]:
                 ("detail", text),
             ]
         ),
+        "spared": arrow.schema([("left", whole), ("right", whole), ("hub", whole)]),
         "late": skipped_schema(),
         "similar_pairs": arrow.schema([("left_file", whole), ("right_file", whole), ("body", text)]),
         "hubs": arrow.schema([("file", whole)]),

@@ -115,10 +115,9 @@ def check_judgement(group: DuplicateGroup, judgement: Judgement, damage: Mapping
     keeper = keeper_of(group, judgement)
     if keeper.id in judgement.marks:
         raise UsageError("the photo to keep cannot go as well; choose another one to keep first")
-    by_content: dict[bytes, set[Mark | None]] = {}
-    for photo in photos.values():
-        if photo.id != keeper.id:
-            by_content.setdefault(photo.digest, set()).add(judgement.marks.get(photo.id))
+    by_content: dict[bytes, set[Mark]] = {}
+    for number, mark in judgement.marks.items():
+        by_content.setdefault(photos[number].digest, set()).add(mark)
     if any(len(said) > 1 for said in by_content.values()):
         raise UsageError("files with the same bytes share one decision; say the same of all of them")
     if Mark.GOES in judgement.marks.values():
@@ -132,7 +131,7 @@ def check_judgement(group: DuplicateGroup, judgement: Judgement, damage: Mapping
 
 
 def with_same_bytes(group: DuplicateGroup, judgement: Judgement) -> Judgement:
-    """The same, said of all files with the same bytes: the strictest word that was said of one of them."""
+    """The same, said of all files with the same bytes, whichever of them it was said of."""
     photos = {photo.id: photo for photo in photos_of(group)}
     keeper = keeper_of(group, judgement)
     said: dict[bytes, Mark] = {}

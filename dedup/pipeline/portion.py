@@ -46,6 +46,8 @@ class PortionResult:
     measured: tuple[Measured, ...]
     inspections: tuple[tuple[Inspection, str, str], ...]
     """By key, with reason and detail where a photo could not be decoded in full."""
+    spared: tuple[tuple[int, int, int], ...]
+    """Pairs, by keys, that need no measurement as long as the third of the three is around."""
     late: tuple[Skipped, ...]
     """Photos that could not be read this time, and may be next time."""
     confirmed: int
@@ -157,6 +159,13 @@ class _Portion:
             inspections=tuple(
                 (replace(entry, photo_id=self.key_of[content]), reason, detail)
                 for content, (entry, reason, detail) in sorted(catalogue.inspections().items())
+            ),
+            spared=tuple(
+                sorted(
+                    (self.key_of[left], self.key_of[right], self.key_of[hub])
+                    for _, left, right, hub in catalogue.candidate_ends()
+                    if hub is not None
+                )
             ),
             late=tuple(confirmer.late[content] for content in sorted(confirmer.late)),
             confirmed=confirmer.measured,

@@ -297,7 +297,9 @@ class Review:
                     if before.judgement == wanted:
                         return before
                     raise Stale("this was decided elsewhere in the meantime; look at it again")
-                check_judgement(before.group, wanted, before.damage)
+                # What was sent, and what it comes to: neither may leave the group without its kept file.
+                for said in (judgement, wanted):
+                    check_judgement(before.group, said, before.damage)
                 self._check_files(before.group, wanted)
                 self._write(catalogue, _words(wanted), [(before, wanted)])
                 return self._sheets(catalogue, [number])[0]

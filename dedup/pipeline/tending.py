@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, TextIO
@@ -15,7 +17,7 @@ from dedup.catalogue import Catalogue
 from dedup.errors import DedupError, MissingExtra, UsageError
 from dedup.pipeline.places import catalogue_path
 from dedup.pipeline.results import LAST_ROOTS, summary_from_plain
-from dedup.records import Photo, Plain
+from dedup.records import DuplicateGroup, Photo, Plain
 from dedup.settings import Settings
 
 # --- stats --------------------------------------------------------------------------------------------------------
@@ -76,6 +78,7 @@ def examine_installation(settings: Settings | None = None) -> tuple[Finding, ...
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _check_formats,
         _check_extras,
+        _check_java,
         _check_annoy,
         _check_workers,
         _check_catalogue,
@@ -116,6 +119,7 @@ def _check_extras(_: Settings) -> Iterator[Finding]:
         ("rawpy", "raw", "camera RAW"),
         ("pillow_jxl", "jxl", "JPEG XL"),
         ("pyarrow", "parquet", "Parquet export"),
+        ("pyspark", "spark", "Apache Spark"),
     ):
         if find_spec(module) is not None:
             yield Finding(words, "ok", f"{module} is installed")
@@ -123,6 +127,39 @@ def _check_extras(_: Settings) -> Iterator[Finding]:
             yield Finding(
                 words, "missing", f"{module} is not installed", f"pip install 'photo-dedup[{extra}]'"
             )
+
+
+_JAVAS = (17, 21)
+
+
+def _check_java(_: Settings) -> Iterator[Finding]:
+    """Java, where Spark is installed: what its own `release` file says, without starting it."""
+    if find_spec("pyspark") is None:
+        return
+    program = shutil.which("java", path=os.path.join(os.environ.get("JAVA_HOME", ""), "bin")) or shutil.which(
+        "java"
+    )
+    remedy = "install Java 17 or 21 (Debian: openjdk-17-jre-headless), or set JAVA_HOME"
+    if program is None:
+        yield Finding("Java", "missing", "there is none, and Apache Spark runs on it", remedy)
+        return
+    home = os.path.dirname(os.path.dirname(os.path.realpath(program)))
+    version = _java_version(home)
+    if version is None:
+        yield Finding("Java", "ok", f"{program}, which does not say its version; Spark needs 17 or 21")
+    elif version in _JAVAS:
+        yield Finding("Java", "ok", f"{home} is Java {version}")
+    else:
+        yield Finding("Java", "wrong", f"{home} is Java {version}, which this Spark does not run on", remedy)
+
+
+def _java_version(home: str) -> int | None:
+    try:
+        with open(os.path.join(home, "release"), encoding="utf-8", errors="replace") as file:
+            found = re.search(r'^JAVA_VERSION="(?:1[.])?(\d+)', file.read(4096), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) if found else None
 
 
 def _check_annoy(_: Settings) -> Iterator[Finding]:
@@ -177,11 +214,13 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def export_photos(settings: Settings | None, form: str, out: TextIO | str) -> int:
+def export_photos(settings: Settings | None, form: str, out: TextIO | str, dataset: str = "") -> int:
     """Write every photo of the catalogue with its fingerprint, one row each, by path.
 
     Parameters
     ----------
+    dataset
+        A finished data set that is read in the place of the catalogue; its photos come in the order of its files.
     form
         `csv`, `jsonl` or `parquet`.
     out
@@ -201,24 +240,48 @@ def export_photos(settings: Settings | None, form: str, out: TextIO | str) -> in
     """
     if form not in EXPORT_FORMS:
         raise UsageError(f"export to {form}? It can be {', '.join(EXPORT_FORMS)}")
+    if dataset:
+        return _export(_dataset_rows(dataset), form, out)
     with Catalogue.open(catalogue_path(settings or Settings()), write=False) as catalogue:
-        rows = _rows(catalogue)
-        if form == "parquet":
-            if not isinstance(out, str):
-                raise UsageError("Parquet is written to a file; give its name with -o FILE")
-            return _write_parquet(rows, out)
-        if isinstance(out, str):
-            with open(out, "w", encoding="utf-8", newline="") as file:
-                return _write_text(rows, form, file)
-        return _write_text(rows, form, out)
+        return _export(_rows(catalogue), form, out)
 
 
-def _rows(catalogue: Catalogue) -> Iterator[Plain]:
+def _export(rows: Iterator[Plain], form: str, out: TextIO | str) -> int:
+    if form == "parquet":
+        if not isinstance(out, str):
+            raise UsageError("Parquet is written to a file; give its name with -o FILE")
+        return _write_parquet(rows, out)
+    if isinstance(out, str):
+        with open(out, "w", encoding="utf-8", newline="") as file:
+            return _write_text(rows, form, file)
+    return _write_text(rows, form, out)
+
+
+def _dataset_rows(place: str) -> Iterator[Plain]:
+    from dedup.pipeline.dataset import LIGHT, photo_of
+    from dedup.pipeline.found import dataset_groups, open_finished
+
+    dataset = open_finished(place)
+    where = _places(dataset_groups(place))
+    for row in dataset.rows("files", LIGHT):
+        if row["key"] is not None:
+            photo = photo_of(row)
+            values = (*_values(photo), *where.get(photo.id, ("", "", "")))
+            yield dict(zip(_COLUMNS, values, strict=True))
+
+
+def _places(groups: Iterable[DuplicateGroup]) -> dict[int, tuple[str, str, str]]:
+    """By photo: group, role and relation."""
     place: dict[int, tuple[str, str, str]] = {}
-    for group in catalogue.groups(LAST_ROOTS):
+    for group in groups:
         place[group.keeper.id] = (group.id, "keeper", "")
         for member in group.members:
             place[member.photo.id] = (group.id, "member", member.match.relation)
+    return place
+
+
+def _rows(catalogue: Catalogue) -> Iterator[Plain]:
+    place = _places(catalogue.groups(LAST_ROOTS))
     for photo in catalogue.all_photos():
         yield dict(zip(_COLUMNS, (*_values(photo), *place.get(photo.id, ("", "", ""))), strict=True))
 

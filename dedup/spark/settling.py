@@ -81,6 +81,7 @@ def _write(dataset: DataSet, number: int, result: PortionResult) -> None:
             }
             for found, reason, detail in result.inspections
         ],
+        "spared": [{"left": left, "right": right, "hub": hub} for left, right, hub in result.spared],
         "late": [skipped_row(skipped) for skipped in result.late],
         "similar_pairs": [
             {"left_file": left, "right_file": right, "body": body} for left, right, body in result.similar

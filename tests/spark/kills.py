@@ -82,7 +82,7 @@ def main() -> int:
     from dedup.settings import Settings
     from dedup.spark import Where, scan_on_spark
     from dedup.spark.session import Session
-    from tests.spark.library import fill_richly
+    from tests.test_pipeline import fill
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -90,7 +90,7 @@ def main() -> int:
     right = again = 0
     with tempfile.TemporaryDirectory(prefix="dedup-kills-") as name:
         place = Path(name)
-        fill_richly(place / "photos")
+        fill(place / "photos")
         settings = Settings(db=str(place / "local.db"), neighbours=False)
         local = to_json(pipeline.scan_library([place / "photos"], settings))["groups"]
         with Session("local-cluster[2,1,1024]") as cluster:

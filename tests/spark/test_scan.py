@@ -20,7 +20,7 @@ from PIL import Image
 from dedup import pipeline
 from dedup.errors import UsageError
 from dedup.pipeline.dataset import DataSet, pair_of, photo_of
-from dedup.records import CandidatePair, Reason, Report
+from dedup.records import CandidatePair, Reason, Relation, Report
 from dedup.report import to_json
 from dedup.settings import Settings
 from tests.pictures import encode, jpeg, real_photo
@@ -214,6 +214,57 @@ def test_an_object_store_is_a_root_and_takes_the_result(
     assert reasons["movie.mp4"] is Reason.NOT_A_PHOTO
     assert reasons["thumb.jpg"] is Reason.EXCLUDED
     assert reasons["broken.jpg"] is Reason.DAMAGED
+
+
+def test_a_data_set_becomes_a_catalogue_and_a_table(
+    cluster: Session, photos: Path, settings: Settings, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "out")
+    there = on_spark(cluster, photos, settings, tmp_path / "out")
+    imported = replace(settings, db=str(tmp_path / "imported.db"))
+    outcome = pipeline.import_dataset(out, imported)
+    assert [relation for relation, _, _ in outcome.tally.groups] == [Relation.SAME_BYTES]
+    assert found(pipeline.load_report(imported)) == found(there)
+    again = pipeline.scan_folders([photos], imported).summary
+    assert (again.read, again.confirmed, again.candidates) == (0, 0, 0)
+    with pytest.raises(UsageError, match="holds photos already"):
+        pipeline.import_dataset(out, imported)
+    assert len(pipeline.make_plan(settings=imported).operations) >= 4
+    pipeline.scan_folders([photos], settings)
+    for form in ("jsonl", "csv"):
+        paths = [str(tmp_path / f"{name}.{form}") for name in ("here", "there")]
+        assert pipeline.export_photos(settings, form, paths[0]) == 13
+        assert pipeline.export_photos(None, form, paths[1], out) == 13
+        here, from_dataset = (Path(path).read_text().splitlines() for path in paths)
+        assert sorted(here) == sorted(from_dataset)
+
+
+def test_an_object_store_is_not_imported(tmp_path: Path, settings: Settings) -> None:
+    dataset = DataSet(str(tmp_path / "out"))
+    dataset.put_note({"basis": {"roots": ["s3://bucket/photos"]}, "finished": True})
+    with pytest.raises(UsageError, match="object stores are for reports only"):
+        pipeline.import_dataset(str(tmp_path / "out"), settings)
+    assert not Path(settings.db).exists()
+
+
+def test_doctor_says_which_java_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    java = tmp_path / "java" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text("#!/bin/sh")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "java"))
+
+    def said() -> tuple[str, str]:
+        every = {finding.name: finding for finding in pipeline.examine_installation(settings)}
+        return every["Java"].state, every["Java"].words
+
+    (tmp_path / "java" / "release").write_text('JAVA_VERSION="17.0.15"\n')
+    assert said() == ("ok", f"{tmp_path / 'java'} is Java 17")
+    (tmp_path / "java" / "release").write_text('JAVA_VERSION="1.8.0_402"\n')
+    assert said()[0] == "wrong"
+    assert "Java 8" in said()[1]
 
 
 def by_id(report: Report) -> list[Any]:
