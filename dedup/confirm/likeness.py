@@ -192,11 +192,18 @@ class _Toned:
     """Whether the right picture was predicted from the left one (else the left from the right)."""
 
 
+SAMPLED_PX = 24_000
+"""About how many pixels tell what a tone does to a picture as a whole."""
+
+
 def _describe(
     left: Floats, right: Floats, inside: NDArray[np.bool_], model: ToneModel, forward: bool
 ) -> Toning:
-    """Sums over the covered pixels of two pictures that differ in tone alone."""
-    p, q = left[inside].astype(np.float64), right[inside].astype(np.float64)
+    """Sums over the covered pixels (a sample of them) of two pictures that differ in tone alone."""
+    step = max(1, round((inside.size / SAMPLED_PX) ** 0.5))
+    sample = slice(None, None, step), slice(None, None, step)
+    covered = inside[sample]
+    p, q = left[sample][covered].astype(np.float64), right[sample][covered].astype(np.float64)
     if len(p) < 16:
         return Toning(0.0, 1.0, 1.0, 1.0, 0.0, 0.0)
     y, z = p @ LUMA, q @ LUMA
@@ -274,7 +281,7 @@ def _measure(
         detail_ratio=_ratio(fine, rest, forward=toned.forward),
         telling_cells=telling,
         agreeing_cells=agreeing,
-        shift_px=_remaining_shift(soft(x, 1.0), soft(y, 1.0), rest, around),
+        shift_px=_remaining_shift(soft(x, 1.0), soft(y, 1.0), rest, sigma),
         rms_levels=float(np.sqrt(np.square(gap[inside]).mean())) if inside.any() else 0.0,
         mean_levels=float(gap[inside].mean()) if inside.any() else 0.0,
         median_levels=median,
@@ -374,18 +381,31 @@ def _soft_within(weight: Floats) -> Callable[[Floats, float], Floats]:
     return soft
 
 
-def _remaining_shift(soft_x: Floats, soft_y: Floats, rest: NDArray[np.bool_], around: object) -> float:
+def _halved(values: Floats) -> Floats:
+    """Means of two by two pixels; an odd last row or column is left out."""
+    height, width = (side // 2 * 2 for side in values.shape)
+    cut = values[:height, :width]
+    mean: Floats = (cut[::2, ::2] + cut[1::2, ::2] + cut[::2, 1::2] + cut[1::2, 1::2]) / np.float32(4)
+    return mean
+
+
+def _remaining_shift(soft_x: Floats, soft_y: Floats, rest: NDArray[np.bool_], sigma_px: float) -> float:
     """Median length of the local shift that would explain the difference (Lucas and Kanade 1981), where texture
     allows to tell."""
-    assert callable(around)
     gy, gx = np.gradient(soft_x)
     step = soft_y - soft_x
-    a, b, c = around(gx * gx), around(gx * gy), around(gy * gy)
-    p, q = around(gx * step), around(gy * step)
+    weight = _halved(rest.astype(np.float32))
+    norm = np.maximum(blur(weight, sigma_px / 2), 1e-3)
+    # Sums over surroundings of many pixels: half the resolution gives the same ones.
+    a, b, c, p, q = (
+        blur(_halved(product), sigma_px / 2) / norm
+        for product in (gx * gx * rest, gx * gy * rest, gy * gy * rest, gx * step * rest, gy * step * rest)
+    )
+    rest = weight >= 0.5
     determinant = a * c - b * b
     smaller = (a + c) / 2 - np.sqrt(np.maximum(((a + c) / 2) ** 2 - determinant, 0))
     good = rest & (smaller > 4.0)
-    if good.sum() < 200:
+    if good.sum() < 50:
         return 0.0
     u, v = (c * p - b * q)[good] / determinant[good], (a * q - b * p)[good] / determinant[good]
     return float(np.median(np.hypot(u, v)))

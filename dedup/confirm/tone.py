@@ -34,15 +34,28 @@ class ToneModel:
         h, w = source.shape[:2]
         linear = source @ self.matrix[:, :3].T.astype(np.float32) + self.matrix[:, 3].astype(np.float32)
         for c in range(3):
-            xs, ys = self.knots[c, :, 0], self.knots[c, :, 1]
-            values = linear[..., c]
-            curved = np.interp(values, xs, ys).astype(np.float32)
-            # Beyond the outermost bins the curve goes on with slope one rather than flat.
-            curved += np.minimum(values - np.float32(xs[0]), 0) + np.maximum(values - np.float32(xs[-1]), 0)
-            linear[..., c] = curved
+            linear[..., c] = _follow(self.knots[c, :, 0], self.knots[c, :, 1], linear[..., c])
         linear *= np.tensordot(self.gain, _powers(h, w), 1).astype(np.float32)[..., None]
         clipped: Colours = np.clip(linear, 0, 255, out=linear)
         return clipped
+
+
+STEPS = 2048
+"""Places at which a curve is known: an eighth of a level apart."""
+
+
+def _follow(
+    xs: NDArray[np.float64], ys: NDArray[np.float64], values: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """A curve through knots, read from a table; beyond the outermost it goes on with slope one rather than flat."""
+    low, high = float(xs[0]), max(float(xs[-1]), float(xs[0]) + 1e-3)
+    table = np.interp(np.linspace(low, high, STEPS), xs, ys).astype(np.float32)
+    inside = np.clip(values, np.float32(low), np.float32(high))
+    place = ((inside - np.float32(low)) * np.float32((STEPS - 1) / (high - low)) + np.float32(0.5)).astype(
+        np.int32
+    )
+    curved: NDArray[np.float32] = table[place] + (values - inside)
+    return curved
 
 
 def _powers(h: int, w: int) -> NDArray[np.float32]:
@@ -50,7 +63,7 @@ def _powers(h: int, w: int) -> NDArray[np.float32]:
     return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])
 
 
-FIT_PX = 24_000
+FIT_PX = 12_000
 """About how many pixels are fitted to; more do not change the model."""
 
 
@@ -127,9 +140,7 @@ def _fit_curves(
         ys = np.maximum.accumulate(np.bincount(place, w * b, KNOTS)[ok] / mass[ok])
         knots[c, :, 0] = np.interp(np.arange(KNOTS), np.flatnonzero(ok), xs)
         knots[c, :, 1] = np.interp(np.arange(KNOTS), np.flatnonzero(ok), ys)
-        curved[..., c] = np.interp(linear[..., c], xs, ys)
-        # Beyond the outermost bins the curve goes on with slope one rather than flat.
-        curved[..., c] += np.minimum(linear[..., c] - xs[0], 0) + np.maximum(linear[..., c] - xs[-1], 0)
+        curved[..., c] = _follow(xs, ys, linear[..., c])
     return knots, curved
 
 
