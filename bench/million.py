@@ -322,6 +322,18 @@ def neighbours(place: Path) -> dict[str, Any]:
     return {"build_and_1000_s": time.process_time() - began, "near": found}
 
 
+def renew(place: Path) -> dict[str, Any]:
+    """After a change of the program: note all as searched, so that a search is measured where one is meant."""
+    settings = Settings(db=str(place / "catalogue.db"), neighbours=False)
+    with Catalogue.open(settings.db, write=True) as catalogue:
+        recipe = search_recipe(settings)
+        number = catalogue.recipe_id(recipe)
+        contents, _, searched = catalogue.contents_in_columns(RECIPE)
+        stale = [content for content, was in zip(contents, searched, strict=True) if was != number]
+        catalogue.mark_indexed(stale, recipe)
+    return {"renewed": len(stale)}
+
+
 def group(place: Path) -> dict[str, Any]:
     """A scan of what is all known: the walk, grouping and storing."""
     from dedup import pipeline
@@ -407,6 +419,7 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "radius": radius,
     "windows": windows,
     "neighbours": neighbours,
+    "renew": renew,
     "group": group,
     "quiet": quiet,
     "report": report,
@@ -464,6 +477,8 @@ def main() -> int:
         for name in given.stages.split(","):
             if name in known:
                 continue
+            if name in ("group", "quiet", "rescan", "check"):
+                run_stage("renew", here, [])
             share = given.window_share or (16 if size >= 1_000_000 else 1)
             _note(results, name, size, run_stage(name, here, ["--window-share", str(share)]))
     return 0

@@ -249,6 +249,20 @@ class Catalogue(Results, Reviewing, Questions):
                 (content, int.from_bytes(digest[:8], "big") >> 1, number) for content, digest, number in found
             ]
 
+    def contents_in_columns(self, recipe: str) -> tuple[array[int], array[int], array[int]]:
+        """`contents_by_digest` as three columns of 64-bit numbers: of a million contents, 24 MB instead of 250."""
+        found = self._db.stream(
+            "SELECT id, digest, indexed FROM contents WHERE orphaned_s IS NULL AND recipe=? ORDER BY digest",
+            (self.recipe_id(recipe),),
+        )
+        contents, keys, numbers = array("q"), array("q"), array("q")
+        with self._reading():
+            for content, digest, number in found:
+                contents.append(content)
+                keys.append(int.from_bytes(digest[:8], "big") >> 1)
+                numbers.append(number)
+        return contents, keys, numbers
+
     def fingerprint_columns(self, recipe: str) -> Iterator[list[tuple[Any, ...]]]:
         """All fingerprints of `contents_by_digest`, in its order, in chunks of rows.
 

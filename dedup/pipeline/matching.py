@@ -10,6 +10,7 @@ were found or read. The catalogue's ids stay inside this module.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -90,32 +91,35 @@ def search_pairs(
 
     recipe = search_recipe(settings)
     number = catalogue.recipe_id(recipe)
-    entries = catalogue.contents_by_digest(RECIPE)
-    new = [searched != number for _, _, searched in entries]
-    if not any(new):
+    contents, keys, searched = catalogue.contents_in_columns(RECIPE)
+    if searched.count(number) == len(searched):
         return None
     import numpy as np
     from numpy.typing import NDArray
 
     from dedup.index import find_candidates, table_from_rows
 
-    key_of = {content: key for content, key, _ in entries}
-    content_of = {key: content for content, key in key_of.items()}
+    new = np.frombuffer(searched, dtype=np.int64) != number
     progress("search", 0, None)
+
+    def content_of(key: int) -> int:
+        # Keys ascend, as digests do. Two dictionaries of a million would take half of what the fingerprints take.
+        return contents[bisect_left(keys, key)]
+
     try:
-        table = table_from_rows(list(content_of), catalogue.fingerprint_columns(RECIPE))
+        table = table_from_rows(keys, catalogue.fingerprint_columns(RECIPE))
     except ValueError as error:
         raise CatalogueInDoubt(
             f"{catalogue.path}: fingerprints do not read back ({error}); move it away and scan again"
         ) from error
 
-    def greys(keys: NDArray[np.int64]) -> NDArray[np.uint8]:
-        blobs = catalogue.greys([content_of[key] for key in keys.tolist()])
+    def greys(ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+        blobs = catalogue.greys([content_of(key) for key in ids.tolist()])
         return np.frombuffer(b"".join(blobs), dtype=np.uint8).reshape(-1, 64, 64)
 
     folder = Path(catalogue.path + ".index")
     folder.mkdir(mode=0o700, exist_ok=True)
-    asked = None if all(new) else np.array(new, dtype=bool)
+    asked = None if new.all() else new
     search = find_candidates(table, greys, settings, asked, folder)
     count = 0
 
@@ -125,12 +129,12 @@ def search_pairs(
             count += 1
             if not count % 1000:
                 progress("search", count, None)
-            yield replace(pair, left=content_of[pair.left], right=content_of[pair.right])
+            yield replace(pair, left=content_of(pair.left), right=content_of(pair.right))
 
     with catalogue.all_or_nothing():
         catalogue.forget_candidates_of(recipe)
         catalogue.put_candidates(pairs())
-        catalogue.mark_indexed((content for content, _, searched in entries if searched != number), recipe)
+        catalogue.mark_indexed((contents[at] for at in np.flatnonzero(new).tolist()), recipe)
     progress("search", count, count)
     return search.quality, count
 

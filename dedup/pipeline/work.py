@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, Final
 
 from dedup import __version__
@@ -91,6 +92,7 @@ class Work:
         earlier = last if last is not None and rules_hold(last, self.settings) else None
         with open_engine(self.settings.jobs, self._limits()) as engine:
             touched = self._read(engine, known, seen, sighting) | catalogue.unsettled_contents()
+            known.clear()  # half a gigabyte of a million files, while the search needs as much for itself
             if catalogue.forget_matches_except(CONFIRM_RECIPE):
                 earlier = None
             found = search_pairs(catalogue, self.settings, self.progress)
@@ -205,8 +207,9 @@ class Work:
         """Confirm and group the photos of one scope."""
         catalogue = self.catalogue
         rows = plan.rows
-        others = (skipped.path for skipped in catalogue.passed_over())
-        units = find_units([*(row[_PATH] for row in rows), *others])
+        units = _units_by_folder(
+            [*(row[_PATH] for row in rows), *(skipped.path for skipped in catalogue.passed_over())]
+        )
         keys = {content: key for content, key, _ in catalogue.contents_by_digest(RECIPE)}
         contents = Contents(keys, _first_files(rows), self.settings.max_pixels)
         preferences = preferences_of(self.settings, units, catalogue.decisions())
@@ -314,15 +317,27 @@ def _by_path(file: PhotoFile) -> bytes:
     return file.path_bytes
 
 
+def _units_by_folder(paths: list[str]) -> dict[str, tuple[str, ...]]:
+    """`find_units`, folder by folder: what it holds to tell a million names apart is as much as a search needs."""
+    paths.sort(key=_folder_of)
+    units: dict[str, tuple[str, ...]] = {}
+    for _, inside in groupby(paths, key=_folder_of):
+        units |= find_units(inside)
+    return units
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
 def _first_files(rows: Iterable[KnownFile]) -> dict[int, int]:
     """Content to the file that stands for it: the first by path."""
-    first: dict[int, tuple[bytes, int]] = {}
+    first: dict[int, KnownFile] = {}
     for row in rows:
-        content = row[_CONTENT]
-        entry = (os.fsencode(row[_PATH]), row[_ID])
-        if content not in first or entry < first[content]:
-            first[content] = entry
-    return {content: file for content, (_, file) in first.items()}
+        before = first.setdefault(row[_CONTENT], row)
+        if before is not row and os.fsencode(row[_PATH]) < os.fsencode(before[_PATH]):
+            first[row[_CONTENT]] = row
+    return {content: row[_ID] for content, row in first.items()}
 
 
 def _stems_that_changed(sighting: Sighting) -> set[tuple[str, str]]:
