@@ -26,7 +26,10 @@ test: $(VENV)/ready-dev  ## ruff, mypy and all tests
 	@$(VENV)/bin/ruff check --quiet --output-format concise .
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy --no-error-summary
-	@$(VENV)/bin/python -m pytest -n 2 --ignore tests/truth --ignore tests/spark
+	@$(VENV)/bin/python -m pytest -n 2 --ignore tests/truth --ignore tests/browser --ignore tests/spark
+
+browser: $(VENV)/ready-dev  ## the review page in Chromium: a person's way, attacks, accessibility, kills
+	@$(VENV)/bin/python -m pytest tests/browser
 
 fmt: $(VENV)/ready-dev  ## put the code in order
 	@$(VENV)/bin/ruff check --quiet --fix-only .

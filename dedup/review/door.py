@@ -23,7 +23,7 @@ MOST_BODY_BYTES = 1 << 20
 BODY_S = 15.0
 """Time for sending a body."""
 CONNECTIONS = 32
-HEADER_S = 10.0
+HEADER_S = 5.0
 """Time from the connection to the end of the headers."""
 TOKEN_BYTES = 32
 

@@ -18,13 +18,19 @@ export class Refused extends Error {
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
+// A connection can be refused because too many are open: what is asked may be asked again.
 async function reach(path, options) {
-  try {
-    return await fetch(path, { ...options, cache: "no-store", credentials: "omit", headers: { ...options.headers, "X-Dedup-Token": token } });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    trouble("The review has ended. What you decided is saved; run dedup review again to go on.");
-    throw new Refused(0, { error: "the review has ended" });
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await fetch(path, { ...options, cache: "no-store", credentials: "omit", headers: { ...options.headers, "X-Dedup-Token": token } });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      if (attempt >= 3) {
+        trouble("The review has ended. What you decided is saved; run dedup review again to go on.");
+        throw new Refused(0, { error: "the review has ended" });
+      }
+      await pause(150 * (attempt + 1));
+    }
   }
 }
 

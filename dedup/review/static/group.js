@@ -7,6 +7,8 @@ import { framed, load } from "./pictures.js";
 
 export const open = { index: -1, group: null, selected: "" };
 const ready = new Map();
+let onStale = () => {};
+export function whenStale(call) { onStale = call; }
 let busy = Promise.resolve();
 
 function fetched(id) {
@@ -20,10 +22,17 @@ function fetched(id) {
 }
 
 export async function show(index, select = "") {
-  const card = await lists.cardAt(index);
-  if (!card) return false;
-  const wanted = (open.index = index);
-  const answer = await fetched(card.id);
+  let answer;
+  let wanted;
+  try {
+    const card = await lists.cardAt(index);
+    if (!card) return false;
+    wanted = open.index = index;
+    answer = await fetched(card.id);
+  } catch (error) {
+    failed(error, "");
+    return true;
+  }
   if (open.index !== wanted) return true;
   take(answer, select);
   find("#list").hidden = true;
@@ -37,10 +46,15 @@ export async function show(index, select = "") {
 }
 
 async function prefetch(index) {
-  const card = await lists.cardAt(index);
-  if (!card) return;
-  const { group } = await fetched(card.id);
+  const card = await lists.cardAt(index).catch(() => null);
+  const { group } = (card && (await fetched(card.id).catch(() => null))) || {};
+  if (!group) return;
   for (const photo of group.photos.slice(0, 4)) load({ group: group.id, of: photo.id, size: "view" }, { urgent: 0 }).catch(() => {});
+}
+
+export function forget() {
+  ready.clear();
+  if (open.group) close();
 }
 
 export function close() {
@@ -229,6 +243,13 @@ async function decideNow(what) {
   }
   try {
     const answer = await post("/api/decide", { change: change(), group: group.id, mark: group.mark, version: group.version, ...wanted });
+    if (open.group?.id !== group.id) {
+      // The person went on meanwhile: what was said is noted where the group is listed.
+      ready.delete(group.id);
+      lists.replaceCard(answer.card);
+      setUndo(answer.undo);
+      return;
+    }
     take(answer, selected);
     say(what === "clear" ? "Taken back: nothing is decided about this group" : `Saved: ${answer.card.said || "nothing is decided"}. u takes it back`);
     if (["pick", "both", "apart", "later"].includes(what)) await go(1);
@@ -239,7 +260,8 @@ async function decideNow(what) {
 
 function failed(error, selected) {
   if (!(error instanceof Refused)) throw error;
-  if (error.answer.group) take(error.answer, selected);
+  if (error.answer.group && error.answer.group.id === open.group?.id) take(error.answer, selected);
+  else if (error.status === 409 || error.status === 404) onStale();
   say(error.message, "bad");
 }
 

@@ -14,6 +14,8 @@ const pages = new Map();
 const drawn = new Map();
 let height = 0;
 let onOpen = () => {};
+let onStale = () => {};
+export function whenStale(call) { onStale = call; }
 
 export function whenOpened(call) { onOpen = call; }
 
@@ -21,9 +23,10 @@ function measure() {
   height = parseFloat(getComputedStyle(holder).getPropertyValue("--row")) * parseFloat(getComputedStyle(document.documentElement).fontSize);
 }
 
-export async function show(query) {
+export async function show(query, current = 0) {
   const answer = await post("/api/view", { ...query, id: change() });
-  Object.assign(list, { view: answer.view, total: answer.tally.groups, tally: answer.tally, current: 0 });
+  const last = Math.max(0, answer.tally.groups - 1);
+  Object.assign(list, { view: answer.view, total: answer.tally.groups, tally: answer.tally, current: Math.min(current, last) });
   pages.clear();
   pages.set(0, Promise.resolve(answer.rows));
   layOut();
@@ -92,7 +95,7 @@ function put(index) {
   const { view } = list;
   cardAt(index).then((card) => {
     if (card && list.view === view && drawn.get(index) === blank) blank.replaceWith(make(card, index));
-  }, () => {});
+  }, (error) => { if (error.status === 409 && list.view === view) onStale(); });
 }
 
 function place(row, index) {

@@ -36,15 +36,15 @@ function query() {
     pair: pair ? [pair.folder, pair.other] : [],
   };
 }
-async function show() {
+async function show(current = 0) {
   try {
-    await lists.show(query());
+    await lists.show(query(), current);
   } catch (error) { say(error.message, "bad"); }
 }
 let typing = 0;
 form.addEventListener("input", (event) => {
   clearTimeout(typing);
-  typing = setTimeout(show, event.target.name === "text" ? 200 : 0);
+  typing = setTimeout(() => show(), event.target.name === "text" ? 200 : 0);
 });
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("reset", () => setTimeout(() => { pair = null; find("#pairnote").hidden = true; show(); }));
@@ -86,6 +86,19 @@ async function recount() {
   group.setUndo(start.undo);
 }
 
+// A scan or a plan has made the groups anew: the list begins again, about where it was.
+let renewing = null;
+function renew() {
+  renewing ??= (async () => {
+    const { current } = lists.list;
+    group.forget();
+    await show(current);
+    lists.select(current);
+    await recount();
+  })().catch((error) => say(error.message, "bad")).finally(() => { renewing = null; });
+  return renewing;
+}
+
 async function first() {
   if (!(await enter())) {
     find("#list").hidden = true;
@@ -117,6 +130,8 @@ async function first() {
   }
 }
 
+lists.whenStale(renew);
+group.whenStale(renew);
 lists.whenOpened((index) => group.show(index));
 compare.whenSelected((id) => group.select(id));
 panels.whenRuled(async () => { await recount(); await show(); if (group.open.group) group.close(); });

@@ -1,0 +1,1 @@
+"""The review page in a real browser: Playwright with the distribution's Chromium; skipped where there is none."""
