@@ -195,17 +195,20 @@ class _Search:
 
         self.session.batch_rows(GREY_ROWS)
         made = nodes.select("key", "phash64", "texture", "aspect", "trim", "grey")
+        textured = self._count(nodes.where(f.col("texture") >= pieces.HASH_TEXTURE_LEVELS))
+        deep = pieces.asks_deep(textured)
         join = Join(
-            sifting.window_rows,
+            partial(sifting.window_rows, deep),
             pieces.WINDOW_RADIUS_BITS,
-            asked_each=pieces.WINDOW_KINDS + 0.3,
+            asked_each=pieces.WINDOW_KINDS + 0.3 + deep * pieces.DEEP_KINDS,
             shown_each=1.3,
         )
         hits = join_within(self.session, made, count, join)
         radius = self.settings.hash_radius_bits
         still_open = self._beside(hits, prints, ("asked", "shown"))
         still_open = still_open.mapInArrow(partial(sifting.sift_windows, radius), sifting.OPEN)
-        nearest = Window.partitionBy("asked", "shown", f.col("kind") < 0).orderBy(
+        kinds = f.when(f.col("kind") < 0, 0).when(f.col("kind") < pieces.WINDOW_KINDS, 1).otherwise(2)
+        nearest = Window.partitionBy("asked", "shown", kinds).orderBy(
             "bits", f.abs("kind"), f.abs("shown_kind")
         )
         few = still_open.withColumn("rank", f.row_number().over(nearest)).where(f.col("rank") <= pieces.TRIES)

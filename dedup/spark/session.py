@@ -7,6 +7,7 @@ takes its jobs along. Does not: know what is computed.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -254,7 +255,12 @@ def _last_line(error: BaseException, log: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The exception of our own code inside what Spark says, or the first line of that."""
+    """The last exception of the Python tracebacks inside what Spark says, or the first line of that."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    ours = [line for line in lines if line.startswith(("dedup.", "pyarrow.", "MemoryError", "OSError"))]
+    ours = [line for line in lines if _AN_EXCEPTION.match(line)]
     return (ours[-1] if ours else lines[0] if lines else type(error).__name__)[:600]
+
+
+_AN_EXCEPTION = re.compile(
+    r"(?!org[.]|java[.]|py4j[.])[A-Za-z_.]*(?:Error|Exception|Fault|Doubt|Unsafe|Extra): "
+)

@@ -117,11 +117,13 @@ def hash_rows(batch: Any) -> tuple[Hashed, Hashed]:
     return _made(batch, pieces.hashes_asked(table)), _made(batch, pieces.hashes_shown(table))
 
 
-def window_rows(batch: Any) -> tuple[Hashed, Hashed]:
-    """Questions and answers of the window search."""
+def window_rows(deep: bool, batch: Any) -> tuple[Hashed, Hashed]:
+    """Questions and answers of the window search, with the deep windows or without."""
     table = table_of(_columns(batch), _keys(batch.column("key")))
     greys = _blobs(batch.column("grey"), "u1", _GREY)
-    return _made(batch, pieces.windows_asked(table, greys)), _made(batch, pieces.windows_shown(table, greys))
+    return _made(batch, pieces.windows_asked(table, greys, deep=deep)), _made(
+        batch, pieces.windows_shown(table, greys)
+    )
 
 
 # --- hits ---------------------------------------------------------------------------------------------------------
