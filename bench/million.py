@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -242,8 +243,15 @@ def _match(left: int, right: int) -> Match:
 def _table(catalogue: Catalogue) -> Any:
     from dedup.index import table_from_rows
 
-    entries = catalogue.contents_by_digest(RECIPE)
-    return table_from_rows([key for _, key, _ in entries], catalogue.fingerprint_columns(RECIPE))
+    _, keys, _ = catalogue.contents_in_columns(RECIPE)
+    return table_from_rows(keys, catalogue.fingerprint_columns(RECIPE))
+
+
+def _greys(catalogue: Catalogue) -> Any:
+    from dedup.pipeline.known import greys_of
+
+    contents, keys, _ = catalogue.contents_in_columns(RECIPE)
+    return greys_of(catalogue, lambda key: contents[bisect_left(keys, key)])
 
 
 def radius(place: Path) -> dict[str, Any]:
@@ -258,11 +266,7 @@ def radius(place: Path) -> dict[str, Any]:
         began = time.process_time()
         pairs = sum(len(rows) for rows, _, _ in radius_pairs(upright, upright, 8))
         join_s = time.process_time() - began
-        from dedup.pipeline.known import greys_of
-
-        contents = {key: content for content, key, _ in catalogue.contents_by_digest(RECIPE)}
-        greys = greys_of(catalogue, contents.__getitem__)
-        library = Library(table, greys, np.ones(len(table), dtype=bool), 10)
+        library = Library(table, _greys(catalogue), np.ones(len(table), dtype=bool), 10)
         began = time.process_time()
         proposed = sum(len(found) for found in HashSearch(library, 2000).pairs())
         return {
@@ -278,12 +282,10 @@ def windows(place: Path, share: int = 1) -> dict[str, Any]:
     from dedup.index import by_window
     from dedup.index.pairs import Library, SeenPairs
     from dedup.index.window_store import WindowStore
-    from dedup.pipeline.known import greys_of
 
     with Catalogue.open(str(place / "catalogue.db"), write=False) as catalogue:
         table = _table(catalogue)
-        contents = {key: content for content, key, _ in catalogue.contents_by_digest(RECIPE)}
-        greys = greys_of(catalogue, contents.__getitem__)
+        greys = _greys(catalogue)
         asked = np.ones(len(table), dtype=bool)
         library = Library(table, greys, asked, 10)
         store = WindowStore(library, Path(f"{place}/catalogue.db.index"))
