@@ -18,6 +18,7 @@ from dedup import Settings, scan_library
 from dedup.catalogue import Catalogue
 from dedup.pipeline import load_report, make_plan, read_decisions
 from dedup.records import Verdict
+from tests import review_kills
 from tests.desk import Desk
 from tests.reviewed import Reviewed, make_library, others
 
@@ -374,3 +375,9 @@ def test_the_page_follows_what_a_scan_made_anew(library: Path) -> None:
 def test_without_a_scan_the_command_says_what_to_do(tmp_path: Path) -> None:
     _, said = Desk(tmp_path).type("--db", "none.db", "review", "--no-browser", code=2)
     assert "dedup scan" in said
+
+
+def test_no_kill_of_the_server_loses_what_was_said_to_be_saved(tmp_path: Path) -> None:
+    told, lost = review_kills.run(tmp_path, 3)
+    assert told > 0
+    assert lost == 0

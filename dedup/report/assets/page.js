@@ -1,5 +1,6 @@
 "use strict";
-// Draws the list as it is scrolled. Every name goes in as text, never as markup. Reads only; there is nothing to act on.
+// Draws the list as it is scrolled. Every name goes in as text, never as markup. There is nothing to act on; what is
+// decided is saved as a file.
 (() => {
   const STEP = 24;            // groups drawn at a time
   const MOST_ROWS = 12;       // members shown before "show more"
@@ -112,7 +113,100 @@
   function badge(kind, label) { return element("span", `badge ${kind}`, label); }
   function damaged(photo) { return photo.damage ? badge("damaged", `damaged: ${photo.damage}`) : null; }
 
-  function keeperOf(group, key) {
+  // Deciding: for each group the photo to keep (-1 for the proposed one), and a word for each of the others.
+  const decided = new Map();
+  let unsaved = false;
+  const photosOf = (group) => [group.keep, ...group.members];
+  const saidOf = (key) => decided.get(key) || { keep: -1, marks: {} };
+  const WORDS = { goes: "may go", stays: "keep as well", apart: "no duplicate", later: "later" };
+  function decide(group, key, place, word) {
+    const { keep, marks } = saidOf(key);
+    const photos = photosOf(group);
+    const kept = photos[keep + 1];
+    const now = { keep, marks: { ...marks } };
+    if (word === "instead") {
+      now.keep = place;
+      now.marks = {};
+      photos.forEach((photo, at) => { if (at - 1 !== place) now.marks[at - 1] = "goes"; });
+    } else {
+      // Files with the same bytes share one decision, which is about contents.
+      photos.forEach((photo, at) => {
+        if (photo === kept || photo.sha !== photos[place + 1].sha) return;
+        if (marks[place] === word) delete now.marks[at - 1]; else now.marks[at - 1] = word;
+      });
+    }
+    if (now.keep < 0 && !Object.keys(now.marks).length) decided.delete(key); else decided.set(key, now);
+    unsaved = decided.size > 0;
+    drawSaving();
+  }
+  function drawSaving() {
+    const bar = document.getElementById("saving");
+    bar.hidden = decided.size === 0;
+    document.getElementById("saving-count").textContent = `${plural(decided.size, "group")} decided${unsaved ? "" : ", saved"}`;
+  }
+  function placed(photo) {
+    const bytes = Uint8Array.from(photo.url.slice(7).match(/%[0-9A-Fa-f]{2}|[^%]/g), (part) => (part.length > 1 ? parseInt(part.slice(1), 16) : part.charCodeAt(0)));
+    try {
+      return { place: new TextDecoder("utf-8", { fatal: true }).decode(bytes) };
+    } catch {
+      return { place: new TextDecoder().decode(bytes), place_bytes: btoa(String.fromCharCode(...bytes)) };
+    }
+  }
+  const VERDICTS = { goes: "remove", stays: "keep-both", apart: "not-duplicates", later: "later" };
+  function decisionsOf(group, { keep, marks }, now) {
+    const photos = photosOf(group);
+    const kept = photos[keep + 1];
+    const pairs = new Map();
+    const say = (verdict, left, right) => {
+      const [low, high] = left <= right ? [left, right] : [right, left];
+      const mutual = verdict !== "remove";
+      pairs.set(low + high, { verdict, left: mutual ? low : left, right: mutual ? high : right, decided: now });
+    };
+    let chosen = keep >= 0;
+    for (const [place, word] of Object.entries(marks)) {
+      const photo = photos[Number(place) + 1];
+      if (word === "goes" && photo.sha === kept.sha) chosen = true;
+      else say(VERDICTS[word], kept.sha, photo.sha);
+    }
+    for (const [place, word] of Object.entries(marks)) {
+      if (word !== "apart") continue;
+      const own = photos[Number(place) + 1].sha;
+      for (const photo of photos) if (photo.sha !== own) say("not-duplicates", own, photo.sha);
+    }
+    const first = chosen ? [{ verdict: "keep", left: kept.sha, decided: now, ...placed(kept) }] : [];
+    return [...first, ...pairs.values()];
+  }
+  function saveDecisions() {
+    const now = new Date().toISOString().replace(/\.\d+Z$/, "+00:00");
+    const all = [...decided].flatMap(([key, said]) => decisionsOf(data.groups[Number(key.slice(1))], said, now));
+    const link = element("a");
+    link.href = URL.createObjectURL(new Blob([`${JSON.stringify({ schema: 1, decisions: all }, null, 1)}\n`], { type: "application/json" }));
+    link.download = "dedup-decisions.json";
+    link.click();
+    unsaved = false;
+    drawSaving();
+  }
+  document.getElementById("save")?.addEventListener("click", saveDecisions);
+  window.addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
+  function decisionRow(group, key, place, redraw) {
+    const { keep, marks } = saidOf(key);
+    const row = element("div", "choices");
+    row.setAttribute("role", "group");
+    row.setAttribute("aria-label", `Decide about ${base(photosOf(group)[place + 1].name)}`);
+    if (place === keep) { row.append(element("span", "badge keep", place < 0 ? "keep" : "keep, as you chose")); return row; }
+    const offer = (word, label) => {
+      const made = element("button", `choice ${word}`, label);
+      made.type = "button";
+      made.setAttribute("aria-pressed", String(marks[place] === word));
+      made.addEventListener("click", () => { decide(group, key, place, word); redraw(place, word); });
+      row.append(made);
+    };
+    for (const [word, label] of Object.entries(WORDS)) offer(word, label);
+    if (!photosOf(group)[place + 1].damage) offer("instead", "keep this instead");
+    return row;
+  }
+
+  function keeperOf(group, key, redraw) {
     const photo = { ...group.keep, unit: group.unit.length ? group.unit : undefined };
     const shown = frame("", `Compare ${base(photo.name)} with its copies`, () => compare(group, key, 0));
     fill(shown, key, 0, 0, base(photo.name));
@@ -122,9 +216,14 @@
       for (const reason of group.why) list.append(element("li", "", reason));
       why = element("div", "why", element("p", "", "kept because"), list);
     }
-    return element("div", "keeper", shown, about(photo, [badge("keep", "keep"), damaged(photo)], why));
+    const text = about(photo, [badge("keep", "keep"), damaged(photo)], why);
+    if (saidOf(key).keep >= 0) {
+      text.querySelector(".badge.keep").textContent = "proposed";
+      text.append(decisionRow(group, key, -1, redraw));
+    }
+    return element("div", "keeper", shown, text);
   }
-  function memberOf(group, key, place) {
+  function memberOf(group, key, place, redraw) {
     const photo = group.members[place];
     const plain = photo.diff < 0;
     const shots = element("div", "shots");
@@ -145,6 +244,7 @@
     const text = about(photo, [badge(photo.rel, label), damaged(photo)], null);
     if (say) text.querySelector(".line").after(say);
     if (photo.copy) text.append(element("div", "aside", `${words(photo.copy[1])} as ${photo.copy[0]}`));
+    text.append(decisionRow(group, key, place, redraw));
     return element("div", `member ${plain ? "plain" : ""}`, shots, text);
   }
   function card(group, key, shown) {
@@ -153,7 +253,14 @@
     made.setAttribute("aria-label", `Group of ${base(group.keep.name)}`);
     made.dataset.key = key;
     const rows = element("div", "members");
-    const draw = (from, to) => { for (const place of shown.slice(from, to)) rows.append(memberOf(group, key, place)); };
+    const redraw = (place, word) => {
+      const anew = card(group, key, shown);
+      made.replaceWith(anew);
+      const again = [...anew.querySelectorAll(".choices")].flatMap((row) => [...row.querySelectorAll("button")]);
+      const label = `Decide about ${base(photosOf(group)[place + 1].name)}`;
+      (again.find((one) => one.parentElement.getAttribute("aria-label") === label && one.classList.contains(word)) || anew).focus({ preventScroll: true });
+    };
+    const draw = (from, to) => { for (const place of shown.slice(from, to)) rows.append(memberOf(group, key, place, redraw)); };
     const first = shown.length > MOST_ROWS + 2 ? MOST_ROWS : shown.length;
     draw(0, first);
     if (first < shown.length) {
@@ -169,7 +276,7 @@
       rest.addEventListener("click", () => made.replaceWith(card(group, key, group.members.map((_, place) => place))));
       rows.append(rest);
     }
-    made.append(element("div", "inside", keeperOf(group, key), rows));
+    made.append(element("div", "inside", keeperOf(group, key, redraw), rows));
     if (group.free) made.append(element("p", "freed", "Removing the proven copies gives back ", element("b", "", bytes(group.free))));
     if (group.also.length) {
       const list = element("ul", "");
