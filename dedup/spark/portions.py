@@ -50,13 +50,14 @@ def make_portions(session: Session, dataset: DataSet, progress: Progress) -> dic
     Returns
     -------
     dict
-        `portions`, their number, and `large`, the numbers of those that are one large component.
+        `portions`, their number, `filled`, how many of them have members, and `large`, the numbers of those that are
+        one large component.
     """
     dataset.remove("members", "pairs")
     progress("portion", 0, None)
     frame, note = _assign(session, dataset)
     try:
-        _write(session, dataset, frame, note["portions"])
+        note["filled"] = _write(session, dataset, frame, note["portions"])
     finally:
         frame.unpersist()
     progress("portion", note["portions"], note["portions"])
@@ -250,12 +251,13 @@ def _count_changed(labels: DataFrame) -> int:
 # --- writing ------------------------------------------------------------------------------------------------------
 
 
-def _write(session: Session, dataset: DataSet, portions: DataFrame, count: int) -> None:
+def _write(session: Session, dataset: DataSet, portions: DataFrame, count: int) -> int:
+    """Write both folders; the number of portions with members, since chance may leave one without."""
     from pyspark.sql import functions as f
     from pyspark.sql.pandas.types import from_arrow_schema
 
     if not count:
-        return
+        return 0
     columns = tuple(photo_schema().names)
     fields = from_arrow_schema(photo_schema()).fields
     ddl = ", ".join(f"{field.name} {field.dataType.simpleString()}" for field in fields)
@@ -264,7 +266,7 @@ def _write(session: Session, dataset: DataSet, portions: DataFrame, count: int) 
     members = photos.join(portions, "key").repartition(tasks, "portion").sortWithinPartitions("portion", "id")
     members = members.select("portion", *columns)
     written = members.mapInArrow(partial(_write_portions, dataset.place, "members"), "portion long")
-    session.run(written.count)
+    filled = int(session.run(written.count))
     pairs = session.frame_of_parts(
         partial(_pair_rows, dataset.place), dataset.parts("candidates"), "left long, right long, source long,"
         " distance_bits long, orientation long, windows binary",
@@ -273,6 +275,7 @@ def _write(session: Session, dataset: DataSet, portions: DataFrame, count: int) 
     there = there.repartition(tasks, "portion").sortWithinPartitions("portion", "left", "right", "source")
     there = there.select("portion", *pair_schema().names)
     session.run(there.mapInArrow(partial(_write_portions, dataset.place, "pairs"), "portion long").count)
+    return filled
 
 
 def _pair_rows(place: str, number: int) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from dedup import __version__
 from dedup.confirm import CONFIRM_RECIPE
-from dedup.errors import UsageError
+from dedup.errors import CatalogueInDoubt, UsageError
 from dedup.fingerprint import RECIPE
 from dedup.pipeline import Progress, is_address, load_dataset_outcome
 from dedup.pipeline.dataset import DataSet
@@ -155,9 +155,13 @@ class _Run:
         return told
 
     def _settle(self, session: Session) -> dict[str, Any]:
-        count, large = int(self.note["cut"]["portions"]), list(self.note["cut"]["large"])
+        members, large = self.dataset.parts("members"), list(self.note["cut"]["large"])
+        if len(members) != int(self.note["cut"]["filled"]):
+            raise CatalogueInDoubt(
+                f"{self.dataset.place}/members: parts are missing; remove the data set and scan again"
+            )
         there = set(self.dataset.parts("groups"))
-        todo = [number for number in range(count) if number not in there and number not in large]
+        todo = [number for number in members if number not in there and number not in large]
         settle = partial(settle_part, self.dataset.place, self.settings)
         found = session.over_parts(settle, todo, self.progress, "confirm")
         confirmed = found.get("confirmed", 0)
