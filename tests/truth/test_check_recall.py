@@ -1,6 +1,8 @@
-"""`check` against the report of a scan that includes the file, one file after the other, on a labelled library.
+"""`check` against the report of a scan that includes the file, on a labelled library.
 
-Needs the photos and scripts of `test_relations`. `DEDUP_CHECK_FILES` says how many files are asked about.
+Files of different families are asked about together: each with its own family, and the rest of the library, in place.
+What differs is looked at once more with nothing else away. Needs the photos and scripts of `test_relations`.
+`DEDUP_CHECK_FILES` says how many files are asked about.
 """
 
 from __future__ import annotations
@@ -8,21 +10,22 @@ from __future__ import annotations
 import csv
 import os
 import random
-import shutil
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 
 from dedup import Library, Settings, scan_library
+from dedup.records import Checked
 from tests.test_check import answer_of
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = Path(os.environ.get("DEDUP_PHOTOS") or ROOT.parent / "shared" / "photos")
 BENCH = PHOTOS.parent / "bench"
-FILES = int(os.environ.get("DEDUP_CHECK_FILES", "60"))
+FILES = int(os.environ.get("DEDUP_CHECK_FILES", "80"))
 
 pytestmark = [
     pytest.mark.truth,
@@ -35,31 +38,42 @@ pytestmark = [
 
 def test_check_says_what_a_scan_with_the_file_says(tmp_path: Path) -> None:
     make = [sys.executable, str(BENCH / "make_corpus.py"), "--originals", str(PHOTOS / "originals")]
-    make += ["--out", str(tmp_path / "made"), "--count", "24", "--per-original", "24", "--distinct", "60"]
+    make += ["--out", str(tmp_path / "made"), "--count", str(FILES // 9 + 1), "--per-original", "5"]
+    make += ["--distinct", str(FILES // 7 + 1), "--docs", str(FILES // 10), "--chats", str(FILES // 20)]
+    make += ["--flats", str(FILES // 20), "--max-side", "480", "--fullres-every", "0"]
     subprocess.run([*make, "--seed", "77", "--jobs", "1"], check=True, capture_output=True)
     root = tmp_path / "made" / "library"
     with (tmp_path / "made" / "truth.csv").open(newline="", encoding="utf-8") as lines:
-        rows = sorted((row["path"], row["edit"]) for row in csv.DictReader(lines))
-    chance = random.Random(5)
-    chance.shuffle(rows)
-    outside = tmp_path / "outside"
-    asked: list[tuple[Path, Path, str]] = []
-    for path, edit in rows[: min(FILES, len(rows) * 2 // 3)]:
-        inside, out = root / path, outside / path
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(inside, out)
-        asked.append((inside, out, edit))
+        rows = sorted((row["path"], row["group_id"] or row["path"]) for row in csv.DictReader(lines))
+    random.Random(5).shuffle(rows)
     settings = Settings(db=str(tmp_path / "photos.db"), jobs=1)
-    scan_library([root], settings)
-    with Library.open(settings=settings) as library:
-        said = {out: library.check(out) for _, out, _ in asked}
-    wrong = []
-    for inside, out, edit in asked:
-        shutil.copy2(out, inside)
-        report = scan_library([root], settings)
-        expected = answer_of(report, str(inside))
-        if said[out].answer is not expected:
-            wrong.append((str(out), edit, said[out].answer.value, expected.value, said[out].best))
-        inside.unlink()
-    print(len(asked), Counter(answer.answer.value for answer in said.values()))
+    report = scan_library([root], settings)
+    expected = {root / path: answer_of(report, str(root / path)) for path, _ in rows}
+
+    def wrong_of(paths: list[Path]) -> list[Path]:
+        """Those that a library without all of them answers otherwise than the scan of all."""
+        outside = {path: tmp_path / f"outside{number}" for number, path in enumerate(paths)}
+        for path, out in outside.items():
+            path.rename(out)
+        scan_library([root], settings)
+        with Library.open(settings=settings) as library:
+            said.update({path: library.check(out) for path, out in outside.items()})
+        for path, out in outside.items():
+            out.rename(path)
+        return [path for path in paths if said[path].answer is not expected[path]]
+
+    said: dict[Path, Checked] = {}
+    families: dict[str, list[Path]] = defaultdict(list)
+    for path, family in rows[:FILES]:
+        families[family].append(root / path)
+    rounds = zip_longest(*families.values())
+    suspects = [path for together in rounds for path in wrong_of([one for one in together if one])]
+    wrong = [
+        (str(path), said[path].answer.value, expected[path].value, said[path].best)
+        for suspect in suspects
+        for path in wrong_of([suspect])
+    ]
+    answers = Counter(answer.answer for answer in said.values())
+    print(len(said), len(suspects), answers)
+    assert len(said) == min(FILES, len(rows)) and len(answers) >= 3
     assert wrong == []
