@@ -1,7 +1,8 @@
 """The report as one self-contained HTML file that opens offline.
 
 Promises: no request leaves the file (a content security policy forbids it); every name is escaped; nothing in the file
-can act on a photo. What is decided in it is saved as JSON that `dedup plan --decisions` reads. The list is drawn by the page's own script as it is scrolled, so thousands of groups open at once.
+can act on a photo. What is decided in it is saved as JSON that `dedup plan --decisions` reads. The list is drawn by
+the page's own script as it is scrolled, so thousands of groups open at once.
 Does not: decode photos; it is handed their pictures (`pictures.draw_pictures`) as they are ready.
 
 The file holds, in this order: the template with its style, the report's data as JSON, the script, and the pictures in
