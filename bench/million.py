@@ -292,8 +292,9 @@ def windows(place: Path, share: int = 1) -> dict[str, Any]:
         if share > 1:
             # The others show themselves, and do not ask.
             by_window._questions = partial(_some_questions, by_window._questions, share)
+        deep = by_window.asks_deep(len(library.textured))
         began = time.process_time()
-        proposed = sum(len(found) for found in by_window.window_pairs(library, SeenPairs(), store))
+        proposed = sum(len(found) for found in by_window.window_pairs(library, SeenPairs(), store, deep=deep))
         return {
             "search_s": (time.process_time() - began) * share,
             "share": share,
@@ -301,8 +302,8 @@ def windows(place: Path, share: int = 1) -> dict[str, Any]:
         }
 
 
-def _some_questions(questions: Any, share: int, *given: Any) -> Iterator[Any]:
-    for number, asking in enumerate(questions(*given)):
+def _some_questions(questions: Any, share: int, *given: Any, **further: Any) -> Iterator[Any]:
+    for number, asking in enumerate(questions(*given, **further)):
         if number == 0 or number % share == 1 % share:
             yield asking
         if number // share >= max(1, 16 // share) and number:

@@ -130,6 +130,9 @@ CUT: dict[str, Callable[[Image.Image], Image.Image]] = {
     "crop 10 %": lambda image: cropped(image, 0.9, 0.9, 0.3),
     "crop 20 %": lambda image: cropped(image, 0.8, 0.6, 0.1),
     "crop 30 %": lambda image: cropped(image, 0.7, 0.1, 0.8),
+    "crop to half, wider": lambda image: image.crop(
+        (0, image.height // 5, image.width * 4 // 5, image.height * 4 // 5)
+    ),
     "tilt 1": lambda image: tilted(image, 1),
     "tilt 3": lambda image: tilted(image, -3),
     "tilt 5": lambda image: tilted(image, 5),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dedup.index import FingerprintTable, by_hash, find_candidates, search
+from dedup.index import FingerprintTable, by_hash, by_window, find_candidates, search
 from dedup.records import Source
 from dedup.settings import Settings
 from tests.shelf import CUT, NAMES, SAVED, Shelf, only_pair, picture, retouched, saved_again
@@ -54,6 +54,38 @@ def test_a_cut_tilted_or_framed_copy_is_found_from_either_side(name: str, what: 
     there, back = only_pair(original, copy), only_pair(copy, original)
     assert there.source in (Source.HASH, Source.WINDOW)
     assert (there.left_window, there.right_window) == (back.right_window, back.left_window)
+
+
+def test_random_crops_to_half_the_area_and_of_other_proportions_are_found_from_either_side() -> None:
+    random = np.random.default_rng(5)
+    found = asked = 0
+    for name in ("astronaut", "chelsea", "coffee", "camera", "coins"):
+        image = picture(name)
+        for _ in range(8):
+            area, proportion = random.uniform(0.5, 0.6), random.uniform(0.75, 1.33)
+            wide = min(1.0, (area * proportion) ** 0.5)
+            high = min(1.0, area / wide)
+            x, y = random.uniform(0, 1 - wide), random.uniform(0, 1 - high)
+            window = (x, y, x + wide, y + high)
+            copy = image.crop([round(part * side) for part, side in zip(window, image.size * 2, strict=True)])  # type: ignore[arg-type]
+            asked += 1
+            there, back = list(Shelf([image, copy]).search()), list(Shelf([copy, image]).search())
+            assert len(there) == len(back)
+            if there and there[0].source is Source.WINDOW:
+                assert (there[0].left_window, there[0].right_window) == (
+                    back[0].right_window,
+                    back[0].left_window,
+                )
+                found += np.abs(np.array(there[0].left_window) - window).max() < 0.12
+    assert found >= 0.8 * asked
+
+
+def test_libraries_beyond_a_size_are_not_asked_for_deep_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture("coffee")
+    copy = image.crop((64, 80, 480, 360))
+    assert list(Shelf([image, copy]).search())
+    monkeypatch.setattr(by_window, "DEEP_PHOTOS", 1)
+    assert not [pair for pair in Shelf([image, copy]).search() if pair.source is Source.WINDOW]
 
 
 @pytest.mark.parametrize("what", ("crop 20 %", "crop 30 %"))

@@ -65,6 +65,17 @@ def test_a_turned_window_has_the_hash_of_the_straightened_picture(name: str, ang
     assert (extremes[0] != extremes[1]).mean() < 0.001  # no empty corner is inside
 
 
+def test_deep_windows_are_numbered_after_the_others() -> None:
+    greys = squashed(*map(grey, NAMES))
+    hashes = windows.deep_hashes(greys)
+    numbers = np.arange(windows.WINDOW_COUNT, windows.WINDOW_COUNT + windows.DEEP_COUNT)
+    boxes = windows.window_of(numbers, np.ones(len(numbers)))
+    assert hashes.shape == (len(NAMES), windows.DEEP_COUNT)
+    for at in range(0, len(numbers), 23):
+        through = windows.hashes_through(greys, np.tile(boxes[at], (len(greys), 1)))
+        assert (np.bitwise_count(through ^ hashes[:, at]) <= 2).all()
+
+
 def test_the_first_window_is_the_whole() -> None:
     assert windows.UPRIGHT[0].tolist() == [0.0, 0.0, 1.0, 1.0]
     greys = squashed(*map(grey, NAMES))

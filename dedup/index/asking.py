@@ -55,7 +55,7 @@ class Asker:
     def warm(self) -> None:
         """Bring in what a question reads, while there is time: 20 ms of page faults for 100,000 photos."""
         held = self._held
-        for column in (held.table.phash64, held.windows, held.inner):
+        for column in (held.table.phash64, held.windows, held.deep, held.inner):
             column.reshape(-1)[:: _PAGE_BYTES // 8].max(initial=0)
         windows.window_hashes_of_one(np.zeros((64, 64), dtype=np.uint8), 1.0)
         if len(held):
@@ -86,10 +86,17 @@ class Asker:
         mine = int(picture.ids[0])
         views = windows.window_hashes_of_one(own, float(picture.aspect[0]))
         views[0] = picture.phash64[0, 0]
+        deep = windows.deep_hashes(own[None])[0, : self._held.deep.shape[1]]
         inner = _inner_of(picture, own)
         near = self._annoy_rows(picture) if self._settings.neighbours else np.empty(0, dtype=np.int64)
         rows = np.unique(
-            np.concatenate([self._hash_rows(picture, views, inner), self._flat_rows(picture), near])
+            np.concatenate(
+                [
+                    self._hash_rows(picture, np.concatenate([views, deep]), inner),
+                    self._flat_rows(picture),
+                    near,
+                ]
+            )
         )
         held = self._held
         rows = rows[held.table.ids[rows] != mine]
@@ -110,7 +117,9 @@ class Asker:
             return found
 
         kept = _Kept(
-            np.insert(held.windows[rows], at, views, axis=0), np.insert(held.inner[rows], at, inner, axis=0)
+            np.insert(held.windows[rows], at, views, axis=0),
+            np.insert(held.deep[rows], at, deep, axis=0),
+            np.insert(held.inner[rows], at, inner, axis=0),
         )
         is_near = np.insert(np.isin(rows, near), at, False)
         return list(_OneSearch(table, all_greys, self._settings, is_new, kept, is_near))
@@ -143,6 +152,10 @@ class Asker:
                 near[at + within(turns, picture.phash64[0, 0], radius)] = True
                 for view in shown:
                     near[at + within(cut, view, WINDOW_RADIUS_BITS)] = True
+            step = max(1, _BLOCK * windows.WINDOW_COUNT // windows.DEEP_COUNT)
+            for at in range(0, len(held) if held.deep.shape[1] else 0, step):
+                for view in shown:
+                    near[at + within(held.deep[at : at + step], view, WINDOW_RADIUS_BITS)] = True
         return np.flatnonzero(near & self._textured)
 
     def _flat_rows(self, picture: FingerprintTable) -> Rows:
@@ -196,11 +209,14 @@ class _Differences:
 class _Kept:
     """Window hashes that are there already."""
 
-    def __init__(self, views: Hashes, inner: Hashes) -> None:
-        self._views, self._inner = views, inner
+    def __init__(self, views: Hashes, deep: Hashes, inner: Hashes) -> None:
+        self._views, self.deep, self._inner = views, deep, inner
 
     def windows_of(self, rows: Rows) -> Hashes:
         return np.asarray(self._views[rows])
+
+    def deep_of(self, rows: Rows) -> Hashes:
+        return np.asarray(self.deep[rows])
 
     def inner_of(self, rows: Rows) -> Hashes:
         return np.asarray(self._inner[rows])
@@ -222,11 +238,16 @@ class _OneSearch(CandidateSearch):
         is_near: NDArray[np.bool_],
     ) -> None:
         super().__init__(table, greys, settings, is_new, None)
-        self._kept = _Kept(kept.windows_of(self._nodes), kept.inner_of(self._nodes))
+        self._kept = _Kept(
+            kept.windows_of(self._nodes), kept.deep_of(self._nodes), kept.inner_of(self._nodes)
+        )
         self._near = is_near[self._nodes]
 
     def _windows(self, library: Library) -> Windows:  # noqa: ARG002 - they are known
         return self._kept
+
+    def _asks_deep(self, library: Library) -> bool:  # noqa: ARG002 - the whole library's size decides
+        return bool(self._kept.deep.shape[1])
 
     def _nearest(
         self,

@@ -30,6 +30,9 @@ found more often."""
 WINDOW_LIKENESS = 0.55
 """Correlation through the window that a hit needs: on 3,900 files, 99 % of true pairs and a third of the others have
 it."""
+DEEP_PHOTOS = 20_000
+"""Textured photos up to which the deep windows are asked too: three times as many questions, each of the whole
+library."""
 TRIES = 3
 """Windows tried for each pair from either side, nearest first: neighbours overlap, and one of them fits best."""
 
@@ -54,12 +57,21 @@ class Windows(Protocol):
         """(k, 3): the views of `inner_windows`."""
         ...
 
+    def deep_of(self, rows: Rows) -> Hashes:
+        """(k, DEEP_COUNT): the deep windows."""
+        ...
+
     def save(self) -> None:
         """Keep what had to be computed."""
         ...
 
 
-def window_pairs(library: Library, seen: SeenPairs, store: Windows) -> Iterator[Found]:
+def asks_deep(count: int) -> bool:
+    """Whether the deep windows are asked in a library of so many textured photos."""
+    return count <= DEEP_PHOTOS
+
+
+def window_pairs(library: Library, seen: SeenPairs, store: Windows, *, deep: bool) -> Iterator[Found]:
     """Search, and add what comes out to `seen`.
 
     Parameters
@@ -69,6 +81,8 @@ def window_pairs(library: Library, seen: SeenPairs, store: Windows) -> Iterator[
         Pairs that need not come out again.
     store
         The window hashes of the library's rows.
+    deep
+        Whether the deep windows are asked as well, see `asks_deep`.
     """
     rows = library.textured
     inner = _inside_borders(library, store, rows)
@@ -79,7 +93,7 @@ def window_pairs(library: Library, seen: SeenPairs, store: Windows) -> Iterator[
         np.concatenate([library.table.phash64[rows, 0], inner.hashes]),
     )
     best = Alike.none()
-    for asking in _questions(store, rows, inner):
+    for asking in _questions(store, rows, inner, deep=deep):
         best = best.joined(_alike_hits(library, asking, shown))
     store.save()
     seen.add(seen.keys(best.found.first, best.found.second))
@@ -100,7 +114,7 @@ def _inside_borders(library: Library, store: Windows, rows: Rows) -> Views:
     )
 
 
-def _questions(store: Windows, rows: Rows, inner: Views) -> Iterator[Views]:
+def _questions(store: Windows, rows: Rows, inner: Views, *, deep: bool) -> Iterator[Views]:
     """The views inside borders, then all windows of all pictures, a sixteenth at a time."""
     yield inner
     step = max(2048, len(rows) // 16)
@@ -109,6 +123,13 @@ def _questions(store: Windows, rows: Rows, inner: Views) -> Iterator[Views]:
         some = rows[at : at + step]
         hashes = store.windows_of(some).reshape(-1)
         yield Views(np.repeat(some, windows.WINDOW_COUNT), np.tile(numbers, (len(some), 1)), hashes)
+    if not deep:
+        return
+    numbers = np.arange(windows.WINDOW_COUNT, windows.WINDOW_COUNT + windows.DEEP_COUNT, dtype=np.float64)
+    for at in range(0, len(rows), 1024):
+        some = rows[at : at + 1024]
+        hashes = store.deep_of(some).reshape(-1)
+        yield Views(np.repeat(some, len(numbers)), np.tile(numbers[:, None], (len(some), 1)), hashes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +220,7 @@ def _likeness(library: Library, hits: NDArray[np.int64], asking: Views, shown: V
     through = likeness.signatures(greys[: len(hits)], _boxes(library, views, first))
     if views.shape[1] == 1:
         number = views[:, 0].astype(np.int64) - len(windows.UPRIGHT)
-        turned = np.flatnonzero(number >= 0)
+        turned = np.flatnonzero((number >= 0) & (number < len(windows.ANGLES)))
         angles = np.array(windows.ANGLES)[number[turned]]
         through[turned] = likeness.turned_signatures(
             greys[turned], library.table.aspect[first[turned]], angles

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dedup.index import by_window, windows
 from dedup.index.by_hash import HASH_LIKENESS, MOST_TWINS, best_hypotheses, is_sure
-from dedup.index.by_window import TRIES, WINDOW_RADIUS_BITS
+from dedup.index.by_window import TRIES, WINDOW_RADIUS_BITS, asks_deep
 from dedup.index.pairs import HASH_TEXTURE_LEVELS, Found, Greys, Library, Mask, Rows
 from dedup.index.radius import estimate_cost
 from dedup.index.search import FEW_TWINS, FLAT_TEXTURE_LEVELS, NEIGHBOUR_AGREEMENT
@@ -25,6 +25,7 @@ from dedup.index.table import ORIENTATIONS, FingerprintTable
 from dedup.index.window_store import INNER_COUNT, inner_windows
 
 __all__ = [
+    "DEEP_KINDS",
     "FEW_TWINS",
     "FLAT_TEXTURE_LEVELS",
     "HASH_TEXTURE_LEVELS",
@@ -35,6 +36,7 @@ __all__ = [
     "WINDOW_RADIUS_BITS",
     "Hashes",
     "alike_windows",
+    "asks_deep",
     "estimate_cost",
     "hashes_asked",
     "hashes_shown",
@@ -46,7 +48,8 @@ __all__ = [
 ]
 
 WINDOW_KINDS = windows.WINDOW_COUNT
-"""Windows that each picture asks with."""
+"""Windows that each picture asks with; the deep ones, where they are asked, follow them."""
+DEEP_KINDS = windows.DEEP_COUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def hashes_shown(table: FingerprintTable) -> Hashes:
     return Hashes(rows, np.zeros(len(rows), dtype=np.int64), np.ascontiguousarray(table.phash64[rows, 0]))
 
 
-def windows_asked(table: FingerprintTable, greys: Greys) -> Hashes:
+def windows_asked(table: FingerprintTable, greys: Greys, *, deep: bool) -> Hashes:
     """Every window of the textured pictures, and their views inside borders.
 
     Parameters
@@ -90,12 +93,16 @@ def windows_asked(table: FingerprintTable, greys: Greys) -> Hashes:
     table
     greys : (n, 64, 64) uint8
         Of the table's rows.
+    deep
+        Whether the deep windows are asked too: `asks_deep` of the number of textured pictures.
     """
     rows = np.flatnonzero(table.texture >= HASH_TEXTURE_LEVELS)
     hashes = windows.window_hashes(greys[rows], table.aspect[rows])
     if len(rows):
         hashes[:, 0] = table.phash64[rows, 0]  # exact, where the window is the whole
-    count = windows.WINDOW_COUNT
+    if deep:
+        hashes = np.concatenate([hashes, windows.deep_hashes(greys[rows])], axis=1)
+    count = hashes.shape[1]
     every = Hashes(np.repeat(rows, count), np.tile(np.arange(count), len(rows)), hashes.reshape(-1))
     return _inner(table, greys, rows).joined(every)
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.index.by_hash import HashSearch
-from dedup.index.by_window import Windows, window_pairs
+from dedup.index.by_window import Windows, asks_deep, window_pairs
 from dedup.index.flat import flat_pairs
 from dedup.index.neighbours import NeighbourProgress, nearest_rows
 from dedup.index.pairs import (
@@ -129,7 +129,8 @@ class CandidateSearch:
         for found in by_hash.pairs():
             self._exact += len(found)
             yield from library.as_pairs(found, Source.HASH)
-        for found in window_pairs(library, self._seen, self._windows(library)):
+        windows = self._windows(library)
+        for found in window_pairs(library, self._seen, windows, deep=self._asks_deep(library)):
             yield from library.as_pairs(found, Source.WINDOW)
         for found in self._flat_pairs():
             yield from library.as_pairs(found, Source.FLAT)
@@ -140,6 +141,9 @@ class CandidateSearch:
 
     def _windows(self, library: Library) -> Windows:
         return WindowStore(library, self._folder)
+
+    def _asks_deep(self, library: Library) -> bool:
+        return asks_deep(len(library.textured))
 
     def _nearest(self, library: Library, progress: NeighbourProgress) -> Iterator[tuple[Rows, Rows]]:
         return nearest_rows(library.table, library.is_new, self._folder, progress)

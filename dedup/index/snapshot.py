@@ -20,15 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dedup.index.by_window import asks_deep
 from dedup.index.flat import quarters_of
 from dedup.index.neighbours import NeighbourIndex, feature_vectors
 from dedup.index.pairs import GreysOf, Library, Mask
 from dedup.index.search import FLAT_TEXTURE_LEVELS, equal_rows
 from dedup.index.table import FingerprintTable, row_keys
 from dedup.index.window_store import INNER_COUNT, WindowStore
-from dedup.index.windows import WINDOW_COUNT
+from dedup.index.windows import DEEP_COUNT, WINDOW_COUNT
 
-FORMAT = 1
+FORMAT = 2
 _MAGIC = b"dedup snapshot\n"
 _HEAD_BYTES = 4096
 _BLOCK = 4096
@@ -45,6 +46,8 @@ class Snapshot:
     """(n,): ids in the catalogue."""
     windows: NDArray[np.uint64]
     """(n, WINDOW_COUNT), and for each row without texture nothing that means anything."""
+    deep: NDArray[np.uint64]
+    """(n, DEEP_COUNT), or (n, 0) in a library too large for the deep windows."""
     inner: NDArray[np.uint64]
     """(n, 3): the views inside borders, 0 without any."""
     flat_rows: NDArray[np.int64]
@@ -68,6 +71,7 @@ _TABLE_COLUMNS = tuple(FingerprintTable.__slots__)
 _OTHER_COLUMNS = (
     "contents",
     "windows",
+    "deep",
     "inner",
     "flat_rows",
     "flat_quarters",
@@ -112,7 +116,7 @@ def build_snapshot(
     index = None if searched is None else NeighbourIndex.open(searched)
     annoy_file = "" if index is None else str(index.file or "")
     numbers = np.array(contents, dtype=np.int64)
-    digest = hashlib.sha256(f"{FORMAT} {annoy_file} {WINDOW_COUNT}".encode())
+    digest = hashlib.sha256(f"{FORMAT} {annoy_file} {WINDOW_COUNT} {DEEP_COUNT}".encode())
     for part in (table.ids, numbers, row_keys(table, with_aspect=True)):
         digest.update(part.tobytes())
     path = place / f"check-{digest.hexdigest()[:16]}.bin"
@@ -137,10 +141,14 @@ def _columns(
     textured = everything.textured
     found = np.zeros((len(table), WINDOW_COUNT), dtype=np.uint64)
     inner = np.zeros((len(table), INNER_COUNT), dtype=np.uint64)
+    is_deep = asks_deep(len(textured))
+    deep = np.zeros((len(table), DEEP_COUNT if is_deep else 0), dtype=np.uint64)
     for at in range(0, len(textured), _BLOCK):
         rows = textured[at : at + _BLOCK]
         found[rows] = store.windows_of(rows)
         inner[rows] = store.inner_of(rows)
+        if is_deep:
+            deep[rows] = store.deep_of(rows)
     store.save()
     flat = np.flatnonzero(table.texture < FLAT_TEXTURE_LEVELS)
     positions = np.empty(0, dtype=np.int64)
@@ -159,6 +167,7 @@ def _columns(
         **{name: getattr(table, name) for name in _TABLE_COLUMNS},
         "contents": contents,
         "windows": found,
+        "deep": deep,
         "inner": inner,
         "flat_rows": flat,
         "flat_quarters": quarters_of(table.colour[flat]),
