@@ -21,6 +21,8 @@ APPLY, UNDO, RECOVER, PURGE, JOURNAL = (
     for name in ("safety_apply", "safety_undo", "safety_recover", "safety_purge", "journal")
 )
 
+SECURITY = "tests/test_review_security.py"
+
 GUARDS: tuple[tuple[str, str, str, str, str], ...] = (
     # --- before anything ---
     ("places refused by number of the device", "apply/places.py", "(same_mount and found.st_dev != place.device)", "False", APPLY),
@@ -133,6 +135,27 @@ GUARDS: tuple[tuple[str, str, str, str, str], ...] = (
     ("purge: clock", "pipeline/acting.py", "    if now < journal.latest:", "    if False:", PURGE),
     ("purge: number of files", "pipeline/acting.py", "        if listed.files != count:", "        if False:", PURGE),
     ("purge: lock", "apply/purge.py", "        places.take({move.file.root for entry in entries for move in entry.moves})", "        pass", PURGE),
+    # --- the review page ---
+    ("host", "review/door.py", "if len(hosts) != 1 or hosts[0].lower() not in self._hosts:", "if False:", SECURITY),
+    ("two hosts", "review/door.py", "if len(hosts) != 1 or hosts[0]", "if hosts[0]", SECURITY),
+    ("origin", "review/door.py", "if (origins or method == \"POST\") and (", "if False and (", SECURITY),
+    ("fetch site", "review/door.py", "if headers.get(\"sec-fetch-site\", \"same-origin\") != \"same-origin\":", "if False:", SECURITY),
+    ("json only", "review/door.py", "if method == \"POST\" and headers", "if False and headers", SECURITY),
+    ("token of the page", "review/door.py", "if path != \"/api/enter\" and not self.lock.fits(", "if False and not self.lock.fits(", SECURITY),
+    ("one use of the code", "review/door.py", "if not right or self._used:", "if not right:", SECURITY),
+    ("length that is said", "review/door.py", "or int(said) > MOST_BODY_BYTES", "or False", SECURITY),
+    ("length that comes", "review/door.py", "if size > MOST_BODY_BYTES:", "if False:", SECURITY),
+    ("headers that forbid", "review/door.py", "(\"headers\", ()), *safe]", "(\"headers\", ())]", SECURITY),
+    ("links in the way", "report/sights.py", "os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at", "os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at", SECURITY),
+    ("link for a file", "report/sights.py", "flags = os.O_RDONLY | os.O_NOFOLLOW |", "flags = os.O_RDONLY |", SECURITY),
+    ("files as scanned", "pipeline/reviewing.py", "                self._check_files(before.group, wanted)", "                pass", SECURITY),
+    ("group as seen", "pipeline/reviewing.py", "if not found or found[0].mark != seen[0]:", "if not found:", SECURITY),
+    ("version as seen", "pipeline/reviewing.py", "if before.version != seen[1]:", "if False:", SECURITY),
+    ("a change is made once", "pipeline/reviewing.py", "        if known is not None:\n            return known", "        if False:\n            return known", SECURITY),
+    ("a kept file", "pipeline/judging.py", "    if keeper.id in judgement.marks:", "    if False:", SECURITY),
+    ("a sound kept file", "pipeline/judging.py", "        if found:\n            name", "        if False:\n            name", SECURITY),
+    ("pictures that wait", "pipeline/gallery.py", "if self._waiting >= MOST_WAITING:", "if False:", SECURITY),
+    ("pictures that are kept", "pipeline/gallery.py", "while self._kept_bytes > self._cache_bytes:", "while False:", SECURITY),
 )  # fmt: skip
 """What it guards, the module, the text that is taken out, what comes in its place, and the tests that must see it."""
 

@@ -120,6 +120,12 @@ def test_pairs_of_folders_are_counted(fresh: Reviewed) -> None:
     names = {os.path.basename(best["name"]), os.path.basename(best["other_name"])}
     assert names == {"Albums", "Sent"}
     assert (best["shared"], best["pictures"]) == (4, 4)
+    camera = next(
+        pair
+        for pair in pairs
+        if {"Camera", "Albums"} == {os.path.basename(pair[k]) for k in ("name", "other_name")}
+    )
+    assert camera["shared"] == 1, "edited versions are not the same picture"
     assert len(fresh.cards(pair=[best["folder"], best["other"]])) == 4
 
 
@@ -284,6 +290,8 @@ def test_a_rule_shows_what_it_would_do_and_then_does_just_that(fresh: Reviewed) 
     view = view_of(fresh)
     preview = fresh.post("/api/rule", {"rule": "proposed", "view": view}).body
     assert (preview["groups"], preview["goes"]) == (4, 5)
+    assert [len(one["goes"]) for one in preview["sample"]] == [2, 1, 1, 1]
+    assert not any("retouched" in path for one in preview["sample"] for path in one["goes"])
     assert decisions_in(fresh.home / "c.db") == [], "a preview decides nothing"
     change = {"rule": "proposed", "view": view, "stamp": preview["stamp"], "change": secrets.token_hex(8)}
     assert fresh.post("/api/rule", change).body["groups"] == 4
@@ -303,6 +311,19 @@ def test_a_rule_for_a_folder_keeps_what_lies_there(fresh: Reviewed) -> None:
     assert fresh.post("/api/rule", change | {"change": secrets.token_hex(8)}).status == 200
     group = fresh.group("rocket-small.jpg")
     assert list(group["marks"].values()) == ["goes"]
+
+
+def test_a_rule_can_name_a_folder_above(fresh: Reviewed) -> None:
+    folders = {
+        os.path.basename(name): (id, count) for id, name, count in fresh.get("/api/start").body["folders"]
+    }
+    assert folders["Phone"][1] == folders["Camera"][1] + folders["Sent"][1] == 7
+    assert len(fresh.cards(folder=folders["Phone"][0])) == 4
+    preview = fresh.post(
+        "/api/rule", {"rule": "folder", "folder": folders["Phone"][0], "view": view_of(fresh)}
+    ).body
+    assert all("/Phone/" in one["keep"] for one in preview["sample"])
+    assert not any("/Phone/" in path for one in preview["sample"] for path in one["goes"])
 
 
 def test_a_rule_that_would_do_something_else_by_now_is_refused(fresh: Reviewed) -> None:

@@ -77,18 +77,22 @@ class Listing:
         """Place in `STATES`."""
         place = {row.number: at for at, row in enumerate(rows)}
         keepers = {(row.number, row.keeper) for row in rows}
-        self._read_files(place, keepers, files, len(rows))
-        self._read_members(place, members, len(rows))
+        at = self._read_files(place, keepers, files, len(rows))
+        self._read_members(place, members, at)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def _read_files(
         self, place: Mapping[int, int], keepers: set[tuple[int, int]], files: Iterable[FileRow], count: int
-    ) -> None:
+    ) -> dict[tuple[int, int], int]:
+        """Where each file of a group stands."""
         folders: dict[str, int] = {}
         formats: dict[str, int] = {}
-        group, folder, dates, format_of = [], [], [], []
+        group: list[int] = []
+        folder: list[int] = []
+        dates: list[str] = []
+        format_of: list[int] = []
         self.paths: list[str] = []
         """Of each file."""
         self.contents: list[dict[bytes, int]] = [{} for _ in range(count)]
@@ -98,10 +102,12 @@ class Listing:
         self.keeper_paths = [""] * count
         largest: Numbers = np.zeros(count, dtype=np.int64)
         dated: dict[int, str] = {}
+        where: dict[tuple[int, int], int] = {}
         for row in files:
             at = place.get(row.group)
             if at is None:
                 continue
+            where[row.group, row.file] = len(group)
             group.append(at)
             folder.append(folders.setdefault(os.path.dirname(row.path), len(folders)))
             format_of.append(formats.setdefault(row.format, len(formats)))
@@ -116,7 +122,8 @@ class Listing:
             if (row.group, row.file) in keepers:
                 self.keeper_paths[at], self.keepers[at] = row.path, row.digest
             largest[at] = max(largest[at], row.size_bytes)
-        self.folders = list(folders)
+        self.folders = [*folders, *_folders_above(folders)]
+        """Of the files, by their numbers, and then those above them."""
         self.formats = list(formats)
         self.largest = largest
         self.file_group: Numbers = np.array(group, dtype=np.int64)
@@ -124,9 +131,15 @@ class Listing:
         self.file_format: Numbers = np.array(format_of, dtype=np.int64)
         self.file_date = np.array(dates, dtype="U10")
         self.counts: Numbers = np.bincount(self.file_group, minlength=count).astype(np.int64)
+        return where
 
-    def _read_members(self, place: Mapping[int, int], members: Iterable[MemberRow], count: int) -> None:
+    def _read_members(
+        self, place: Mapping[int, int], members: Iterable[MemberRow], where: Mapping[tuple[int, int], int]
+    ) -> None:
+        count = len(place)
         rank = {relation.value: number for number, relation in enumerate(RELATIONS)}
+        self.file_edited = np.zeros(len(self.paths), dtype=bool)
+        """Whether the file is an edited version of what its group keeps, rather than a copy."""
         self.relations = np.zeros(count, dtype=np.int8)
         """One bit for each relation among the members."""
         self.doubt = np.zeros(count, dtype=np.float64)
@@ -137,6 +150,8 @@ class Listing:
             if at is None:
                 continue
             number = rank[row.relation]
+            if number == len(RELATIONS) - 1 and (row.group, row.file) in where:
+                self.file_edited[where[row.group, row.file]] = True
             self.relations[at] |= 1 << number
             worst = max(0.0, row.worst_tile_levels)
             doubt = number + (1.0 / (1.0 + worst / 50.0) if number == len(RELATIONS) - 1 else worst / 450.0)
@@ -212,20 +227,27 @@ class Listing:
         ]
 
     def folder_counts(self) -> list[tuple[int, int]]:
-        """(folder, photos of groups directly in it), by name."""
-        counts = np.bincount(self.file_folder, minlength=len(self.folders))
+        """(folder, photos of groups in and below it), by name."""
+        known = {name: at for at, name in enumerate(self.folders)}
+        direct = np.bincount(self.file_folder, minlength=len(self.folders)).tolist()
+        counts = list(direct)
+        for at, name in enumerate(self.folders):
+            above = os.path.dirname(name)
+            while direct[at] and above in known:
+                counts[known[above]] += direct[at]
+                if above == os.path.dirname(above):
+                    break
+                above = os.path.dirname(above)
         order = sorted(range(len(self.folders)), key=self.folders.__getitem__)
-        return [(folder, int(counts[folder])) for folder in order]
+        return [(folder, counts[folder]) for folder in order]
 
-    def folder_pairs(self, pictures: Iterable[str], safe: NDArray[np.bool_]) -> list[FolderPair]:
-        """Folders that hold the same pictures, the most first.
+    def folder_pairs(self, pictures: Iterable[str]) -> list[FolderPair]:
+        """Folders that hold the same pictures, the most first; edited versions are not the same picture.
 
         Parameters
         ----------
         pictures
             Paths of all photos, in groups or not.
-        safe
-            For each group, whether its members are copies rather than edited versions.
         """
         known = {name: at for at, name in enumerate(self.folders)}
         totals: Counter[int] = Counter()
@@ -234,15 +256,18 @@ class Listing:
             if folder is not None:
                 totals[folder] += 1
         inside: list[Counter[int]] = [Counter() for _ in range(len(self))]
-        for group, folder in zip(self.file_group.tolist(), self.file_folder.tolist(), strict=True):
+        same = ~self.file_edited
+        for group, folder in zip(
+            self.file_group[same].tolist(), self.file_folder[same].tolist(), strict=True
+        ):
             inside[group][folder] += 1
         shared: Counter[tuple[int, int]] = Counter()
         groups: Counter[tuple[int, int]] = Counter()
-        for at in np.flatnonzero(safe).tolist():
-            if not 2 <= len(inside[at]) <= MOST_FOLDERS_OF_A_GROUP:
+        for found in inside:
+            if not 2 <= len(found) <= MOST_FOLDERS_OF_A_GROUP:
                 continue
-            for one, other in permutations(inside[at], 2):
-                shared[one, other] += inside[at][one]
+            for one, other in permutations(found, 2):
+                shared[one, other] += found[one]
                 groups[one, other] += 1
         best: dict[tuple[int, int], FolderPair] = {}
         for (one, other), count in shared.items():
@@ -253,6 +278,24 @@ class Listing:
             if known_pair is None or _share(pair) > _share(known_pair):
                 best[key] = pair
         return sorted(best.values(), key=lambda pair: (-pair.shared, pair.folder, pair.other))
+
+
+def _folders_above(folders: Iterable[str]) -> list[str]:
+    """Folders above these, up to the one that holds all of them; for rules and filters about what lies below."""
+    names = list(folders)
+    try:
+        highest = os.path.commonpath(names)
+    except ValueError:  # none at all, or addresses beside paths
+        return []
+    found: dict[str, None] = {}
+    for name in names:
+        above = os.path.dirname(name)
+        while len(above) >= len(highest) and above not in found:
+            found[above] = None
+            if above == os.path.dirname(above):
+                break
+            above = os.path.dirname(above)
+    return [name for name in found if name not in set(names)]
 
 
 def _share(pair: FolderPair) -> tuple[float, int]:

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-import numpy as np
-
 from dedup.catalogue import Catalogue
 from dedup.errors import Busy, UsageError
 from dedup.pipeline.judging import (
@@ -39,7 +37,7 @@ from dedup.pipeline.judging import (
     version_of,
     with_same_bytes,
 )
-from dedup.pipeline.listing import RELATIONS, STATES, FolderPair, Listing, Numbers, Query
+from dedup.pipeline.listing import STATES, FolderPair, Listing, Numbers, Query
 from dedup.pipeline.places import absolute_folder, catalogue_path
 from dedup.pipeline.results import EVERYTHING, LAST_ROOTS
 from dedup.pipeline.rules import NoAnswer, Rule, apply_rule
@@ -54,6 +52,8 @@ MOST_CHANGES_KNOWN = 10_000
 """Answers that are remembered, so that a change that is sent again is not made again."""
 WAIT_FOR_WRITER_S = 5.0
 """How long a decision waits for another command that holds the catalogue."""
+SAMPLE = 12
+"""Groups that the preview of a rule shows."""
 _CHUNK = 500
 
 
@@ -100,8 +100,8 @@ class Outlook:
     goes: int
     freed: int
     left_alone: tuple[tuple[str, int], ...]
-    sample: tuple[int, ...]
-    """Numbers of the first groups that it is about."""
+    sample: tuple[tuple[str, tuple[str, ...]], ...]
+    """Of the first groups the path that stays, and those that may go."""
     stamp: str
     """Names exactly this; carrying it out asks for it."""
 
@@ -258,10 +258,8 @@ class Review:
         """Folders that hold the same pictures, the most first."""
         with self._lock:
             if self._pairs is None:
-                edited = 1 << (len(RELATIONS) - 1)
-                safe = (self.listing.relations & ~np.int8(edited)) != 0
                 with self._reading() as catalogue:
-                    self._pairs = self.listing.folder_pairs(catalogue.photo_paths(), safe)
+                    self._pairs = self.listing.folder_pairs(catalogue.photo_paths())
             return self._pairs
 
     # --- deciding -------------------------------------------------------------------------------------------------
@@ -454,7 +452,13 @@ class Review:
         stamp = version_of(
             Decision(Verdict.LATER, mark.encode(), b"", "") for mark in (f"{rule.kind} {rule.folder}", *marks)
         )
-        sample = tuple(sheet.number for sheet, _ in changes[:12])
+        sample = tuple(
+            (
+                keeper_of(sheet.group, wanted).file.path,
+                tuple(photo.file.path for photo in photos_of(sheet.group) if photo.id in wanted.marks),
+            )
+            for sheet, wanted in changes[:SAMPLE]
+        )
         left = tuple(sorted(alone.items(), key=lambda entry: (-entry[1], entry[0])))
         return Outlook(len(changes), goes, freed, left, sample, stamp), changes
 

@@ -325,7 +325,10 @@ class Desk:
             "goes": outlook.goes,
             "freed": outlook.freed,
             "left_alone": [list(entry) for entry in outlook.left_alone],
-            "sample": [self._card(sheet) for sheet in self.review.sheets(outlook.sample)],
+            "sample": [
+                {"keep": printable(keep), "goes": [printable(path) for path in goes]}
+                for keep, goes in outlook.sample
+            ],
             "stamp": outlook.stamp,
             "undo": self._undo_words(),
         }

@@ -67,7 +67,11 @@ function preview(outlook, question) {
   }
   if (!outlook.groups) return parts;
   const sample = element("ul", "bullets sample");
-  for (const card of outlook.sample) sample.append(element("li", "", element("b", "", card.name), ` – ${card.sentence}; ${card.folders.join(", ")}`));
+  for (const one of outlook.sample) {
+    const row = element("li", "path", element("b", "", one.keep), element("span", "aside", " stays"));
+    for (const path of one.goes) row.append(element("div", "", path, element("span", "aside", " may go")));
+    sample.append(row);
+  }
   parts.push(element("p", "note", outlook.groups > outlook.sample.length ? `The first ${outlook.sample.length} of them:` : "These are:"), sample);
   parts.push(button(`Decide ${plural(outlook.groups, "group")} this way`, async () => {
     try {
