@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
+from dedup.confirm import pair
+from dedup.confirm.alignment import Alignment
 from dedup.confirm.loading import Loader
 from dedup.confirm.pair import PairMeasurer
+from dedup.confirm.tone import fit_tone
 from dedup.records import CandidatePair, Match, Relation, Source
+from dedup.settings import LOW_TEXTURE_LEVELS
 from tests.pictures import (
     PHOTOS,
     WHOLE,
@@ -132,6 +136,35 @@ def test_a_strong_blur_is_edited_and_named(shelf: Shelf, name: str) -> None:
 def test_a_strong_sharpening_is_edited_and_named(shelf: Shelf) -> None:
     match = edited(shelf.ask(PERSON, PERSON.filter(ImageFilter.UnsharpMask(2, 200, 2))))
     assert change(match, "sharpened").words == "sharpened"
+
+
+def test_less_contrast_on_a_picture_of_little_texture_is_an_edit(shelf: Shelf) -> None:
+    """The duller one is too even for its hashes to mean anything; the other one is not."""
+    dull = ImageEnhance.Contrast(CAT).enhance(0.2)
+    duller = ImageEnhance.Contrast(dull).enhance(0.6)
+    left, right = shelf.put(dull), shelf.put(duller)
+    assert right.fingerprint.texture < LOW_TEXTURE_LEVELS <= left.fingerprint.texture
+    change(edited(confirm_two(left, right)), "contrast")
+
+
+def test_a_tone_that_is_a_straight_line_is_followed_in_rare_colours_too() -> None:
+    """Most of a picture in greys says nothing of how its few colours go on."""
+    light = 120 + 40 * np.sin(np.arange(160) / 9)[None, :] * np.cos(np.arange(120) / 7)[:, None]
+    source = np.repeat(light[..., None], 3, axis=2).astype(np.float32)
+    source[50:62, 60:75] = (230, 200, 20)
+    source[62:72, 60:75] = (30, 50, 160)
+    target = (0.7 * source + 36).astype(np.float32)
+    predicted = fit_tone(source, target, np.ones((120, 160), np.float32)).predict(source)
+    assert np.abs(predicted - target)[50:72, 60:75].mean() < 3
+
+
+@pytest.mark.parametrize("astray", [((0.77, 0, 0.07), (0, 0.65, 0.17)), ((0.55, 0, 0.26), (0, 1.1, -0.09))])
+def test_a_frame_that_stayed_as_it_was_is_found_though_its_tones_lead_astray(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, astray: tuple[tuple[float, ...], ...]
+) -> None:
+    start = pair._Found(1, Alignment(np.array(astray), 0.91, 0.95))
+    monkeypatch.setattr(PairMeasurer, "_register", lambda *_: start)
+    edited(shelf.ask(CAT, ImageEnhance.Contrast(CAT).enhance(1.5)))
 
 
 def noisy(photo: Image.Image, levels: float) -> Image.Image:

@@ -37,6 +37,8 @@ SETTLED_CORRELATION = 0.985
 """A start that registers this well needs no further starts."""
 ASTRAY_CORRELATION = 0.5
 """At 512 px: edits whose map went astray by two pixels still reach 0.6."""
+ASTRAY_START = 0.02
+"""Largest entry, in fractions of the side, up to which a start found in greys of 64 px stands for an unmoved frame."""
 SETTLED_STARTS = 3
 """Of the starts tried, so many are followed to the end."""
 LEAST_SIDE_PX = 40
@@ -183,7 +185,7 @@ class PairMeasurer:
 
     def _register(self, left: Photo, right: Photo, asked: Sequence[tuple[int, Map]]) -> _Found | None:
         """The best registration of the 64 px greys over all hypotheses; None if none is good enough to decode for."""
-        if _is_flat(left, right):
+        if max(left.fingerprint.texture, right.fingerprint.texture) < LOW_TEXTURE_LEVELS:
             return None
         template = grey64(left, 1)
         best: _Found | None = None
@@ -219,14 +221,19 @@ class PairMeasurer:
         b = self.loader.load(right, keep=left.id)
         turned = _turned(b.small, start.orientation)
         greys = a.small.convert("L"), turned.convert("L")
+        upright = b.size[::-1] if start.orientation >= 5 else b.size
+        one_frame = is_same_frame(a.size, upright)
         coarse = alignment.align(*greys, start.alignment.map, alignment.LEVELS_PX[1:])
+        if one_frame and np.abs(start.alignment.map - IDENTITY).max() > ASTRAY_START:
+            # A film look's dark corners drew the greys aside; most edits leave the frame exactly as it was.
+            kept = alignment.align(*greys, IDENTITY, alignment.LEVELS_PX[1:])
+            coarse = max(coarse, kept, key=lambda found: found.correlation)
         if coarse.correlation < relation.SCENE_CORRELATION:
             return None
         refine = ((alignment.REFINED_PX,), alignment.REFINING_ROUNDS)
         fine = alignment.align(*greys, coarse.map, *refine)
-        upright = b.size[::-1] if start.orientation >= 5 else b.size
-        if ASTRAY_CORRELATION <= fine.correlation < SETTLED_CORRELATION and is_same_frame(a.size, upright):
-            # Tones may draw the map aside; most edits leave the frame exactly as it was.
+        if ASTRAY_CORRELATION <= fine.correlation < SETTLED_CORRELATION and one_frame:
+            # Tones may draw the map aside.
             fine = max(fine, alignment.align(*greys, IDENTITY, *refine), key=lambda found: found.correlation)
         matrix = fine.map if fine.overlap else coarse.map
         found = compare_registered(a.small, turned, matrix)

@@ -112,9 +112,11 @@ def _fit_matrix(source: Colours, target: Colours, weight: NDArray[np.float32]) -
     normal = (wa.T @ a).astype(np.float64)
     # Grey sources have equal channels: a ridge towards the identity keeps the split among them harmless.
     ridge = 1e-4 * max(np.trace(normal) / 4, 1.0)
+    # None on the offset: in levels it is large where the channels' factors are small, and must not be held at zero.
+    held = np.diag([ridge, ridge, ridge, 1e-6 * max(normal[3, 3], 1.0)])
     prior = np.hstack([np.eye(3), np.zeros((3, 1))]).T
-    right = (wa.T @ target.reshape(-1, 3)).astype(np.float64) + ridge * prior
-    solution: NDArray[np.float64] = np.linalg.solve(normal + ridge * np.eye(4), right).T
+    right = (wa.T @ target.reshape(-1, 3)).astype(np.float64) + held @ prior
+    solution: NDArray[np.float64] = np.linalg.solve(normal + held, right).T
     return solution
 
 
