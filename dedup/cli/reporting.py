@@ -46,7 +46,10 @@ from dedup.report.text import printable
     "--all-roots", is_flag=True, help="All that the catalogue knows, not only the roots of the last scan."
 )
 @click.option(
-    "--from", "dataset", metavar="DIR", help="What `scan --engine spark` left in DIR, not what the catalogue holds."
+    "--from",
+    "dataset",
+    metavar="DIR",
+    help="What `scan --engine spark` left in DIR, not what the catalogue holds.",
 )
 @click.option("--fail-on-found", is_flag=True, help="Exit with 1 if there is a duplicate.")
 @click.pass_obj
