@@ -269,7 +269,8 @@ class PairMeasurer:
         difference = None
         if kind is Relation.EDITED:
             difference = self._full_difference(a, b, start.orientation, matrix)
-            changes = changes or _faint_changes(found, difference)
+            if {change.kind for change in changes} <= {"resized"}:
+                changes += _faint_changes(found, difference)
         measured = _Measured(difference, matrix, start.orientation, found.detail_correlation, found, told)
         return self._build(a, b, kind, measured, changes, hypotheses)
 
