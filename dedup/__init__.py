@@ -24,10 +24,11 @@ The way of a photo, each arrow a record of `records`:
     journal.py      what was intended, and what came of it
     catalogue/      one SQLite file that remembers it all    pipeline/       wires the stages; one function per command
     library.py      `Library`: asked about pictures by programs    serve.py    the same over HTTP
+    review/         a local page to look and decide          listening.py   what `serve` and `review` share
     spark/          the pipeline on Apache Spark             cli/            words to settings, results to words
 
-Imports point one way: cli > pipeline > stages > decode, catalogue, engine > settings > errors > records; stages never
-import each other. Nothing heavy is imported before it is used, this package itself included: the names below are
+Imports point one way: cli > review > pipeline > stages > decode, catalogue, engine > settings > errors > records; stages
+never import each other. Nothing heavy is imported before it is used, this package itself included: the names below are
 looked up when they are asked for.
 """
 

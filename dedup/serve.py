@@ -37,7 +37,7 @@ try:
     from starlette.routing import Route
     from starlette.types import ASGIApp
 
-    from dedup.listening import Server as _Server
+    from dedup import listening
     from dedup.listening import one_answer_a_connection, patient_protocol
 except ImportError as error:
     raise MissingExtra(f"dedup serve needs {error.name}; install photo-dedup[serve]") from error
@@ -256,7 +256,7 @@ def serve(
         h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
         timeout_graceful_shutdown=5,
     )
-    server = _Server(config, ready)
+    server = listening.Server(config, ready)
     try:
         sockets = [config.bind_socket()] if address[1] else None
     except (OSError, SystemExit) as error:

@@ -22,7 +22,7 @@ from tests.pictures import PHOTOS, cropped, jpeg, real_photo, scaled
 ROOT = Path(__file__).parent.parent
 
 
-def make_library(folder: Path, longer_px: int = 480) -> None:
+def make_library(folder: Path, longer_px: int = 360) -> None:
     """Four photos with copies, small copies, a crop and a retouched version, in three folders."""
     for name in ("Albums", "Phone/Camera", "Phone/Sent"):
         (folder / name).mkdir(parents=True)

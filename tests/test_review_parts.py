@@ -61,7 +61,7 @@ def judged(draw: st.DrawFn) -> tuple[DuplicateGroup, Judgement]:
     return group, with_same_bytes(group, Judgement(keep, marks))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(judged())
 def test_what_is_said_is_what_is_read_back(said: tuple[DuplicateGroup, Judgement]) -> None:
     group, judgement = said
@@ -76,7 +76,7 @@ def test_what_is_said_is_what_is_read_back(said: tuple[DuplicateGroup, Judgement
     assert version_of(decisions) == version_of(reversed(decisions))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(judged())
 def test_the_state_from_digests_alone_is_the_state_of_the_group(
     said: tuple[DuplicateGroup, Judgement],

@@ -99,6 +99,21 @@ def test_w1_two_hosts_are_no_host(served: Reviewed) -> None:
         assert line.recv(200).split()[1] in (b"400", b"403")
 
 
+def test_w1_two_hosts_are_no_host_whatever_the_server_below_lets_through() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def never(*_words: Any) -> Any:
+        raise AssertionError("it was let in")
+
+    hosts = [(b"host", b"127.0.0.1:80"), (b"host", b"evil.test")]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": hosts}
+    asyncio.run(door.Door(never, door.Lock(), 80, OPEN_PATHS)(scope, never, send))
+    assert sent[0]["status"] == 403
+
+
 # --- W2: requests that another page sends ---------------------------------------------------------------------------
 
 
@@ -399,6 +414,18 @@ def test_w10_a_change_that_is_sent_again_is_made_once(served: Reviewed) -> None:
     assert len({str(reply.body["group"]) for reply in replies}) == 1
     served.post("/api/undo", {"change": secrets.token_hex(8)})
     assert served.group("astronaut.jpg")["marks"] == {}, "one change, so one undo"
+
+
+def test_w10_an_undo_that_is_sent_again_takes_back_one_thing(served: Reviewed) -> None:
+    for mark in ("stays", "later"):
+        group = served.group("astronaut.jpg")
+        assert served.decide(group, dict.fromkeys(others(group), mark)).status == 200
+    change = {"change": secrets.token_hex(8)}
+    assert served.post("/api/undo", change).body == served.post("/api/undo", change).body | {
+        "undo": "1 stays"
+    }
+    assert set(served.group("astronaut.jpg")["marks"].values()) == {"stays"}
+    clear(served, "astronaut.jpg")
 
 
 def test_w10_of_a_hundred_different_decisions_at_once_one_counts(served: Reviewed) -> None:

@@ -20,8 +20,10 @@ from typing import Any
 
 import pytest
 
+import dedup.listening
 from dedup import Library, Settings, UsageError, scan_library
-from dedup.serve import ServeLimits, _Server, describe, make_app, read_token
+from dedup.listening import Server
+from dedup.serve import ServeLimits, describe, make_app, read_token
 from tests.desk import Desk
 from tests.pictures import jpeg, real_photo
 from tests.test_library import hostile
@@ -73,14 +75,14 @@ class Served:
             self.port = port
             listening.set()
 
-        made: list[_Server] = []
-        real = serve._Server
+        made: list[Server] = []
+        real = dedup.listening.Server
 
-        def make(config: Any, told: Any) -> _Server:
+        def make(config: Any, told: Any) -> Server:
             made.append(real(config, told))
             return made[0]
 
-        serve._Server = make  # type: ignore[misc, assignment]
+        dedup.listening.Server = make  # type: ignore[misc, assignment]
         try:
             self.thread = threading.Thread(
                 target=serve.serve, args=(library, TOKEN, ("127.0.0.1", 0), limits, ready)
@@ -88,7 +90,7 @@ class Served:
             self.thread.start()
             assert listening.wait(30)
         finally:
-            serve._Server = real  # type: ignore[misc]
+            dedup.listening.Server = real  # type: ignore[misc]
         self.server = made[0]
 
     def close(self) -> None:

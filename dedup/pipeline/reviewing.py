@@ -48,7 +48,7 @@ from dedup.settings import Settings
 T = TypeVar("T")
 
 MOST_VIEWS = 32
-MOST_CHANGES_KNOWN = 10_000
+MOST_CHANGES_KNOWN = 2_000
 """Answers that are remembered, so that a change that is sent again is not made again."""
 WAIT_FOR_WRITER_S = 5.0
 """How long a decision waits for another command that holds the catalogue."""
