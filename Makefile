@@ -28,7 +28,7 @@ test: $(VENV)/ready-dev  ## ruff, mypy and all tests
 	@$(VENV)/bin/mypy --no-error-summary
 	@$(VENV)/bin/python -m pytest -n 2 --ignore tests/truth --ignore tests/browser --ignore tests/spark
 
-browser: $(VENV)/ready-dev  ## the review page in Chromium: a person's way, attacks, accessibility, kills
+browser: $(VENV)/ready-dev  ## the review page in Chromium: a person's way, attacks, accessibility
 	@$(VENV)/bin/python -m pytest tests/browser
 
 fmt: $(VENV)/ready-dev  ## put the code in order

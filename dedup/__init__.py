@@ -27,9 +27,9 @@ The way of a photo, each arrow a record of `records`:
     review/         a local page to look and decide          listening.py   what `serve` and `review` share
     spark/          the pipeline on Apache Spark             cli/            words to settings, results to words
 
-Imports point one way: cli > review > pipeline > stages > decode, catalogue, engine > settings > errors > records; stages
-never import each other. Nothing heavy is imported before it is used, this package itself included: the names below are
-looked up when they are asked for.
+Imports point one way: cli > review > pipeline > stages > decode, catalogue, engine > settings > errors > records;
+stages never import each other. Nothing heavy is imported before it is used, this package itself included: the names
+below are looked up when they are asked for.
 """
 
 from __future__ import annotations
