@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -186,10 +187,17 @@ def test_w3_the_browser_is_sent_by_a_file_for_the_owner_alone(
     from dedup.review import server
 
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", opened.append)
+    asked = threading.Event()
+
+    def note(link: str) -> None:
+        opened.append(link)
+        asked.set()
+
+    monkeypatch.setattr("webbrowser.open", note)
     path = server._open("http://127.0.0.1:1/#secret-code")
     try:
-        assert "secret-code" not in opened[0]
+        assert asked.wait(10)
+        assert opened == [f"file://{path}"] and "secret-code" not in path
         assert os.stat(path).st_mode & 0o777 == 0o600
         assert "secret-code" in Path(path).read_text()
     finally:

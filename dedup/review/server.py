@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import html
 import os
+import sys
 import tempfile
+import threading
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
@@ -88,7 +90,7 @@ def serve_review(settings: Settings, options: ReviewOptions, say: Callable[[str]
             say(
                 "          the link is good for one use; Ctrl-C ends the review, every decision is saved already"
             )
-            if options.browser:
+            if options.browser and _has_screen():
                 opened.append(_open(address))
 
         try:
@@ -101,6 +103,12 @@ def serve_review(settings: Settings, options: ReviewOptions, say: Callable[[str]
             _save(review, options.decisions or f"{review.path}.decisions.json", say)
 
 
+def _has_screen() -> bool:
+    """Whether a browser has somewhere to show itself; one in the terminal would stand in the way of the server."""
+    names = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in names)
+
+
 def _open(address: str) -> str:
     """Have a browser open the page, by way of a file that only this user can read; which."""
     descriptor, path = tempfile.mkstemp(prefix="dedup-review-", suffix=".html")
@@ -110,8 +118,13 @@ def _open(address: str) -> str:
             f'<meta http-equiv="refresh" content="0; url={html.escape(address)}">'
             "<title>dedup review</title><p>The review opens."
         )
-    with suppress(webbrowser.Error):
-        webbrowser.open(f"file://{path}")
+
+    def call() -> None:
+        with suppress(webbrowser.Error):
+            webbrowser.open(f"file://{path}")
+
+    # Some browsers do not return before they are closed.
+    threading.Thread(target=call, daemon=True).start()
     return path
 
 

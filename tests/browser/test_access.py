@@ -152,3 +152,19 @@ def test_the_list_begins_again_when_the_groups_were_made_anew(browser: Any, serv
     (served.home / "Pictures/Albums/rocket.jpg").write_bytes(kept)
     scan_library([str(served.home / "Pictures")], settings)
     tab.context.close()
+
+
+def test_the_file_that_a_browser_is_given_leads_to_the_page(
+    browser: Any, served: Reviewed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dedup.review import server
+
+    monkeypatch.setattr("webbrowser.open", lambda _link: True)
+    with Reviewed(served.home, served.home / "c.db") as review:
+        path = server._open(review.link)
+        tab = browser.new_context().new_page()
+        tab.goto(f"file://{path}")
+        tab.wait_for_selector(".row .open")
+        assert tab.url == f"{review.address}/", "and the code is gone from the address"
+        tab.context.close()
+        os.unlink(path)
