@@ -326,9 +326,17 @@ def neighbours(place: Path) -> dict[str, Any]:
 
 
 def renew(place: Path) -> dict[str, Any]:
-    """After a change of the program: note all as searched, so that a search is measured where one is meant."""
+    """After a change of the program: note all as searched, and what was confirmed as confirmed by the program as it is,
+    so that neither is done again in the midst of a stage that measures something else."""
     settings = Settings(db=str(place / "catalogue.db"), neighbours=False)
-    with Catalogue.open(settings.db, write=True) as catalogue:
+    with Catalogue.open(settings.db, write=True) as catalogue, catalogue.all_or_nothing():
+        content_of = {path.rpartition("/")[2]: content for path, *_, content in catalogue.known_files()}
+        for at in range(0, len(content_of), FAMILY):
+            one, other = content_of.get(f"IMG_{at:08}.JPG"), content_of.get(f"IMG_{at + 1:08}.JPG")
+            if one and other:
+                catalogue.put_match(_match(one, other), CONFIRM_RECIPE)
+        del content_of
+        catalogue.forget_matches_except(CONFIRM_RECIPE)
         recipe = search_recipe(settings)
         number = catalogue.recipe_id(recipe)
         contents, _, searched = catalogue.contents_in_columns(RECIPE)
