@@ -183,12 +183,12 @@ def test_a_small_text_page_is_the_same_picture_as_its_coarse_copy(shelf: Shelf) 
     assert relation(shelf.ask(text_page(), jpeg(text_page(), 30))) is Relation.SAME_PICTURE
 
 
-def leaves() -> Image.Image:
+def leaves(strength: float = 25) -> Image.Image:
     """So much strong detail that quality 50 takes 18 levels of it."""
     random = np.random.default_rng(3)
     detail = ndimage.gaussian_filter(random.normal(0, 1, (360, 480, 3)), (1, 1, 0))
     light = ndimage.gaussian_filter(random.normal(0, 1, (360, 480)), 40)
-    return as_image(120 + 55 * (light / light.std())[..., None] + 25 * detail / detail.std())
+    return as_image(120 + 55 * (light / light.std())[..., None] + strength * detail / detail.std())
 
 
 @pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"subsampling": 1}, {"optimize": True}])
@@ -196,6 +196,12 @@ def test_what_a_coarse_save_takes_is_found_out_by_saving_the_other_one_alike(
     shelf: Shelf, options: dict[str, Any]
 ) -> None:
     assert relation(shelf.ask(jpeg(leaves(), 95), jpeg(leaves(), 50, **options))) is Relation.SAME_PICTURE
+
+
+def test_a_save_that_takes_nearly_everything_is_found_out_where_it_is_the_very_same(shelf: Shelf) -> None:
+    dense, other = leaves(32), leaves(32).transpose(Image.Transpose.ROTATE_180)
+    assert relation(shelf.ask(dense, jpeg(dense, 30))) is Relation.SAME_PICTURE
+    assert not is_safe(shelf.ask(dense, jpeg(other, 30)))
 
 
 def test_a_coarse_save_stored_on_its_side_is_found_out_too(shelf: Shelf) -> None:

@@ -207,6 +207,14 @@ def test_a_gradient_is_the_same_picture_as_its_copies(shelf: Shelf) -> None:
     assert relation(shelf.ask(sky, scaled(sky, 0.5))) is Relation.SAME_PICTURE
 
 
+def test_a_save_that_leaves_nothing_of_the_grain_proves_nothing(shelf: Shelf) -> None:
+    first, second = (
+        as_image(np.full((240, 320, 3), 24.0) + np.random.default_rng(seed).normal(0, 1.5, (240, 320, 1)))
+        for seed in (1, 2)
+    )
+    assert not is_safe(shelf.ask(first, jpeg(second, 10)))
+
+
 def test_two_frames_of_fog_are_no_copies(shelf: Shelf) -> None:
     first, second = fog_frame(1), fog_frame(2)
     assert relation(shelf.ask(jpeg(first), jpeg(second, 75))) in NOT_A_COPY

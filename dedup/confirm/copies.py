@@ -92,12 +92,17 @@ def explained_by_saving(a: Loaded, b: Loaded) -> PixelDifference | None:
         return None
     p = resize_to(p, coarser.size)
     before = measure_difference(p, q)
-    if before.rms_levels > 1.5 * relation.RMS_LEVELS:
+    if before.rms_levels > 2 * relation.RMS_LEVELS:
         return None
     saved = save_like(p, coarser.full)
     if saved is None:
         return None
     after = measure_difference(saved, q)
+    if (
+        after.rms_levels <= relation.SAVED_EXACTLY_LEVELS
+        and before.spread_levels >= relation.LOW_SPREAD_LEVELS
+    ):
+        return before
     if relation.needs_grain(before) or relation.needs_grain(after):
         return None
     if not relation.is_same_picture(after, None):

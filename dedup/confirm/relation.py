@@ -94,6 +94,11 @@ or the limits above; of 2,750 with a mark, a date, a logo, a place repainted or 
 10 to 75, none does."""
 
 
+SAVED_EXACTLY_LEVELS = 0.1
+"""RMS below which the imitated save *is* the other file's: the same encoder makes 0.0, two exposures leave 0.9 even
+where the save has taken all of their grain."""
+
+
 def is_same_picture(difference: PixelDifference, grain: tuple[float, float] | None, quality: int = 0) -> bool:
     """Whether re-encoding, resizing or conversion explain all that differs.
 
