@@ -19,6 +19,8 @@ _warm: list[Program] = []
 
 
 def _warm_program() -> Program:
+    if _warm and not _warm[0].is_running():
+        close_warm()
     if not _warm:
         from tests.safety.program import Program
 

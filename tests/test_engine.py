@@ -29,8 +29,15 @@ import pytest
 from dedup.engine import Engine, Failure, Limits, ProcessEngine, SerialEngine, open_engine, processes
 from dedup.errors import InternalFault
 from dedup.records import Reason
+from tests.desk import close_warm
 
 MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def no_other_children() -> None:
+    """What other tests keep running would be counted, and signalled, among the workers."""
+    close_warm()
 
 
 def square(number: int) -> int:

@@ -81,9 +81,14 @@ class Program:
     ) -> None:
         self.close()
 
+    def is_running(self) -> bool:
+        """Whether the warm process is there."""
+        return self._server.poll() is None
+
     def close(self) -> None:
         """End the warm process."""
-        cast(IO[bytes], self._server.stdin).close()
+        with suppress(BrokenPipeError):
+            cast(IO[bytes], self._server.stdin).close()
         cast(IO[bytes], self._server.stdout).close()
         self._server.terminate()
         self._server.wait()
