@@ -56,20 +56,23 @@ class Catalogue(Results, Reviewing, Questions):
 
     def known_files(self) -> list[KnownFile]:
         """Every file, in no order."""
+        return list(self.each_file())
+
+    def each_file(self) -> Iterator[KnownFile]:
+        """`known_files` one by one: as a list, a million take half a gigabyte. No file may change meanwhile."""
         packed = self._db.rows("SELECT paths, numbers FROM files_packed")
         with self._reading():
             if packed:
-                paths, numbers = packed[0]
+                paths, numbers = packed.pop()
                 values = array("q")
                 values.frombytes(numbers)
                 row = iter(values)
                 names = os.fsdecode(paths).split("\0") if paths else []
-                return list(zip(names, *[row] * _NUMBERS, strict=True))
-            found = self._db.rows(_KNOWN)
-            for at, stored in enumerate(found):
-                if not isinstance(stored[0], str):
-                    found[at] = (rows.read_path(stored[0]), *stored[1:])
-        return found
+                del paths, numbers
+                yield from zip(names, *[row] * _NUMBERS, strict=True)
+                return
+            for stored in self._db.stream(_KNOWN):
+                yield stored if isinstance(stored[0], str) else (rows.read_path(stored[0]), *stored[1:])
 
     def last_file(self) -> int:
         """The id of the file that was put last; those that came with it in one call have the ids before, in order."""
@@ -78,11 +81,12 @@ class Catalogue(Results, Reviewing, Questions):
 
     def pack_files(self) -> None:
         """Keep all files in one piece, too, for the next `known_files`; until one changes."""
-        found = self.known_files()
-        numbers = array("q", (number for row in found for number in row[1:]))
-        paths = b"\0".join(os.fsencode(row[0]) for row in found)
+        numbers, paths = array("q"), bytearray()
+        for row in self.each_file():
+            numbers.extend(row[1:])
+            paths += os.fsencode(row[0]) + b"\0"
         self._db.write("DELETE FROM files_packed")
-        self._db.write("INSERT INTO files_packed VALUES (?,?)", (paths, numbers.tobytes()))
+        self._db.write("INSERT INTO files_packed VALUES (?,?)", (paths[:-1], numbers))
 
     def passed_over(self) -> list[Skipped]:
         """What the last crawl passed over, in its order."""
@@ -326,6 +330,17 @@ class Catalogue(Results, Reviewing, Questions):
         """(rowid, left content, right content, hub) of every pair that was not measured; see `spare`."""
         return self._db.rows("SELECT rowid, left_content, right_content, hub FROM candidates")
 
+    def candidate_columns(self) -> tuple[array[int], ...]:
+        """`candidate_ends` as four columns of 64-bit numbers, no hub being 0."""
+        asked = "SELECT rowid, left_content, right_content, coalesce(hub, 0) FROM candidates"
+        return self._columns(self._db.stream(asked), 4)
+
+    def spare_rows(self, rowids_and_hubs: Iterable[tuple[int, int]]) -> None:
+        """`spare`, by rowid."""
+        self._db.write_many(
+            "UPDATE candidates SET hub=? WHERE rowid=?", ((hub, rowid) for rowid, hub in rowids_and_hubs)
+        )
+
     def spare(self, left: int, right: int, hub: int) -> None:
         """Note that a pair need not be measured as long as `hub` is around, which one of the two is a copy of."""
         self._db.write(
@@ -380,6 +395,28 @@ class Catalogue(Results, Reviewing, Questions):
         """
         return self._db.rows("SELECT low, high, turned, relation FROM matches")
 
+    def match_columns(self) -> tuple[array[int], ...]:
+        """`match_ends` as four columns of 64-bit numbers; the last is 0 for no relation, 1 for `similar`, else 2."""
+        asked = "SELECT low, high, turned, CASE relation WHEN '' THEN 0 WHEN 'similar' THEN 1 ELSE 2 END FROM matches"
+        return self._columns(self._db.stream(asked), 4)
+
+    def _columns(self, found: Iterable[tuple[int, ...]], count: int) -> tuple[array[int], ...]:
+        columns = tuple(array("q") for _ in range(count))
+        with self._reading():
+            for chunk in chunked(found, 4096):
+                for column, values in zip(columns, zip(*chunk, strict=True), strict=True):
+                    column.extend(values)
+        return columns
+
+    def left_of(self, low: int, high: int) -> int | None:
+        """Which of the two is the left one of the match between them; 0 if they are none, None if not measured."""
+        found: int | None = self._db.value(
+            "SELECT CASE WHEN relation='' THEN 0 WHEN turned THEN high ELSE low END FROM matches"
+            " WHERE low=? AND high=?",
+            (low, high),
+        )
+        return found
+
     def matches(self, pairs: Collection[tuple[int, int]]) -> Iterator[Match]:
         """Matches of (low, high) pairs of contents, ids being content ids; pairs without a relation are left out."""
         for low, high in pairs:
@@ -427,6 +464,20 @@ class Catalogue(Results, Reviewing, Questions):
         )
         with self._reading():
             return [Skipped(rows.read_path(r[0]), "confirm", Reason(r[1]), *r[2:]) for r in found]
+
+    def unconfirmable_contents(self) -> set[int]:
+        """Contents that cannot be decoded in full."""
+        return set(self._ids("SELECT content FROM inspections WHERE reason<>''"))
+
+    def inspections_of(self, content_ids: Collection[int]) -> dict[int, Inspection]:
+        """By content: what a full decode found of some contents."""
+        found: dict[int, Inspection] = {}
+        for chunk in chunks(content_ids):
+            asked = (
+                f"SELECT content, damage, effective_scale FROM inspections WHERE content IN ({marks(chunk)})"
+            )
+            found.update((row[0], Inspection(*row)) for row in self._db.rows(asked, chunk))
+        return found
 
     def inspections(self) -> dict[int, tuple[Inspection, str, str]]:
         """By content: what a full decode found, and reason and detail where it failed."""

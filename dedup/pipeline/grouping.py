@@ -9,15 +9,20 @@ Ids: within a component a file's id is its place in the order of (digest, path),
 from __future__ import annotations
 
 import os
+from array import array
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dedup.catalogue import Catalogue, PackedGroup, PackedPair, pack_group, pack_pair
 from dedup.cluster import make_groups
 from dedup.keeper import KeeperFacts, gather_facts, keeper_key, keeper_reasons
-from dedup.pipeline.components import Edge, split_components
-from dedup.pipeline.matching import Confirmer, Contents, Wanted
+from dedup.pipeline.components import Components, Edge, Numbers, as_edges, split_components
+from dedup.pipeline.matching import Columns, Confirmer, Contents, Wanted
 from dedup.pipeline.places import Progress, absolute_folder
 from dedup.records import (
     Decision,
@@ -80,20 +85,27 @@ class Grouper:
         self,
         catalogue: Catalogue,
         confirmer: Confirmer,
-        carriers: Iterable[tuple[int, int]],
+        carriers: Columns,
         preferences: Preferences,
     ) -> None:
+        """`carriers`: all files within the scope, as contents and files."""
         self.catalogue = catalogue
         self.confirmer = confirmer
         self.contents: Contents = confirmer.contents
         self.preferences = preferences
-        self.files_of: dict[int, list[int]] = defaultdict(list)
-        """Files by content, all within the scope."""
-        for content, file in carriers:
-            if content in self.contents.files:
-                self.files_of[content].append(file)
-        self.inspections = catalogue.inspections()
-        self.unlike = self._unlike_pairs()
+        self._several = self.contents.further(carriers)
+        self._low = self._high = np.empty(0, np.int64)
+        """Pairs that were measured and are nothing, in the order of the lower ones."""
+
+    def files_of(self, content: int) -> list[int]:
+        """All files of a content within the scope."""
+        return self._several.get(content) or [self.contents.file(content)]
+
+    def unlike(self, content: int) -> list[int]:
+        """Higher contents that this one was measured against and has nothing to do with."""
+        start, end = bisect_left(self._low.data, content), bisect_right(self._low.data, content)
+        found: list[int] = self._high[start:end].tolist()
+        return found
 
     def run(self, touched: set[int] | None, progress: Progress) -> Grouped:
         """Group all components that hold a touched content, or all of them.
@@ -104,14 +116,12 @@ class Grouper:
             Contents to which something happened; None for all. What measuring changes is added.
         """
         result = Grouped([], [], [], set())
-        finished: set[int] = set()
+        finished = array("q")
         """Contents whose groups are in `result`."""
         for last in range(MOST_ROUNDS, -1, -1):
             components = self._components(touched, finished)
             progress("group", 0, len(components))
             wanted: list[Wanted] = []
-            self.inspections = self.catalogue.inspections()
-            self.unlike = self._unlike_pairs()
             for number, (members, edges) in enumerate(components, start=1):
                 component = _Component(self, members, edges)
                 asks = component.wants() if last else []
@@ -119,7 +129,7 @@ class Grouper:
                     wanted.extend(asks)
                 else:
                     component.pack(result)
-                    finished.update(members)
+                    finished.extend(members)
                 progress("group", number, len(components))
             if not wanted:
                 return result
@@ -130,28 +140,52 @@ class Grouper:
                 return result
         return result
 
-    def _components(self, touched: set[int] | None, finished: set[int]) -> list[tuple[list[int], list[Edge]]]:
-        edges: list[Edge] = [
-            (0, low, high)
-            for low, high, _, relation in self.catalogue.match_ends()
-            if relation and low in self.files_of and high in self.files_of
-        ]
+    def _components(self, touched: set[int] | None, finished: array[int]) -> _Chosen:
+        """The components that are to be grouped, in the order of their smallest keys."""
+        low, high, _, kind = (np.asarray(column, dtype=np.int64) for column in self.catalogue.match_columns())
+        here = self.contents.are_here(low) & self.contents.are_here(high)
+        unlike = here & (kind == 0)
+        order = np.lexsort((high[unlike], low[unlike]))
+        self._low, self._high = low[unlike][order], high[unlike][order]
+        like = here & (kind > 0)
         # A content with several files is a group by itself.
-        edges += [(1, content, content) for content, files in self.files_of.items() if len(files) > 1]
-        key = self.contents.key
-        found = [
-            part
-            for part in split_components(edges)
-            if (touched is None or not touched.isdisjoint(part[0])) and finished.isdisjoint(part[0])
-        ]
-        return sorted(found, key=lambda part: min(key(content) for content in part[0]))
+        several = np.fromiter(self._several, np.int64, len(self._several))
+        parts = split_components(
+            as_edges(
+                np.repeat([0, 1], [int(like.sum()), len(several)]),
+                np.concatenate([low[like], several]),
+                np.concatenate([high[like], several]),
+            )
+        )
+        if not len(parts):
+            return _Chosen(parts, np.empty(0, np.int64))
+        starts = parts.starts[:-1]
+        chosen = ~_any_of(parts.nodes, np.array(finished, dtype=np.int64), starts)
+        if touched is not None:
+            chosen &= _any_of(parts.nodes, np.fromiter(touched, np.int64, len(touched)), starts)
+        smallest = np.minimum.reduceat(self.contents.keys(parts.nodes), starts)
+        numbers = np.flatnonzero(chosen)
+        return _Chosen(parts, numbers[np.argsort(smallest[numbers])])
 
-    def _unlike_pairs(self) -> dict[int, list[int]]:
-        unlike: dict[int, list[int]] = defaultdict(list)
-        for low, high, _, relation in self.catalogue.match_ends():
-            if not relation and low in self.files_of and high in self.files_of:
-                unlike[low].append(high)
-        return unlike
+
+def _any_of(nodes: Numbers, sought: Numbers, starts: Numbers) -> NDArray[np.bool_]:
+    """For each component whether one of its nodes is sought."""
+    return np.logical_or.reduceat(np.isin(nodes, sought), starts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Some of the components, each put together when its turn comes."""
+
+    parts: Components
+    numbers: Numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[tuple[list[int], list[Edge]]]:
+        for number in self.numbers.tolist():
+            yield self.parts.members(number), self.parts.inside(number)
 
 
 class _Component:
@@ -160,7 +194,7 @@ class _Component:
     def __init__(self, grouper: Grouper, members: Collection[int], edges: Iterable[Edge]) -> None:
         self.grouper = grouper
         catalogue = grouper.catalogue
-        content_of = {file: content for content in members for file in grouper.files_of[content]}
+        content_of = {file: content for content in members for file in grouper.files_of(content)}
         found = [photo for _, photo in catalogue.photos_of_files(list(content_of), grey=False)]
         found.sort(key=lambda photo: (photo.digest, photo.file.path_bytes))
         self.file_at = {place: photo.id for place, photo in enumerate(found, start=1)}
@@ -183,7 +217,7 @@ class _Component:
         asked = {
             (first_at[low], first_at[high])
             for low in members
-            for high in grouper.unlike[low]
+            for high in grouper.unlike(low)
             if high in first_at
         }
         asked |= {(m.left, m.right) for m in self.matches if m.relation in plain}
@@ -192,11 +226,10 @@ class _Component:
 
     def _gather(self) -> KeeperFacts:
         preferences = self.grouper.preferences
-        inspections: dict[int, Inspection] = {}
-        for content, place in self.first_at.items():
-            entry = self.grouper.inspections.get(content)
-            if entry is not None:
-                inspections[place] = replace(entry[0], photo_id=place)
+        inspections = {
+            self.first_at[content]: replace(entry, photo_id=self.first_at[content])
+            for content, entry in self.grouper.catalogue.inspections_of(self.first_at).items()
+        }
         return preferences.facts(self.photos.values(), self.matches, inspections)
 
     def _group(self) -> GroupingResult:

@@ -10,19 +10,23 @@ were found or read. The catalogue's ids stay inside this module.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dedup.catalogue import Catalogue
 from dedup.engine import Engine, Failure
 from dedup.errors import CatalogueInDoubt, InternalFault
-from dedup.pipeline.components import Edge
+from dedup.pipeline.components import Numbers, as_edges
 from dedup.pipeline.places import Progress, program_stamp
-from dedup.pipeline.planning import JOB_PHOTOS, Pair, as_pair, find_roots, plan_jobs, plan_round
+from dedup.pipeline.planning import JOB_PHOTOS, Job, Pair, as_pair, find_roots, plan_jobs, plan_round
 from dedup.pipeline.reading import is_passing
 from dedup.records import CandidatePair, IndexQuality, Photo, Relation, Skipped, Source
 from dedup.settings import Settings
@@ -37,33 +41,94 @@ Order = Callable[[Sequence[Photo]], list[Photo]]
 """Photos best first, by the rules for keepers."""
 
 
-class Contents:
-    """The contents that may be read in this run, by catalogue id and by key."""
+Columns = tuple[Sequence[int], Sequence[int]]
+"""Two columns of 64-bit numbers."""
 
-    def __init__(self, keys: Mapping[int, int], files: Mapping[int, int], max_pixels: int) -> None:
-        """`keys`: content to key; `files`: content to the file that stands for it; larger ones are not decoded."""
+
+class Contents:
+    """The contents that may be read in this run, by catalogue id and by key: columns, since a million of them in
+    dictionaries take 300 MB."""
+
+    def __init__(self, keys: Columns, files: Columns, max_pixels: int) -> None:
+        """`keys`: contents and their keys; `files`: contents and the files that stand for them, those without a key
+        being left out; larger ones are not decoded. Each content once."""
         self.max_pixels = max_pixels
-        self.files = {content: file for content, file in files.items() if content in keys}
-        self._keys = keys
-        self._contents = {keys[content]: content for content in self.files}
-        if len(self._contents) != len(self.files):
+        known, names = _ascending(keys)
+        ids, stand = _ascending(files)
+        here = _places(known, ids)
+        found = here >= 0
+        self._ids, self._files, self._keys = ids[found], stand[found], names[here[found]]
+        order = np.argsort(self._keys)
+        ordered = self._keys[order]
+        if (ordered[1:] == ordered[:-1]).any():
             raise InternalFault("two photos have digests that begin alike, which does not happen")
+        self._sorted_keys, self._by_key = ordered, self._ids[order]
+
+    def __contains__(self, content: int) -> bool:
+        at = bisect_left(self._ids.data, content)
+        return at < len(self._ids) and self._ids.item(at) == content
+
+    def _at(self, content: int) -> int:
+        at = bisect_left(self._ids.data, content)
+        if at == len(self._ids) or self._ids.item(at) != content:
+            raise KeyError(content)
+        return at
+
+    def file(self, content: int) -> int:
+        """The file that stands for it."""
+        return self._files.item(self._at(content))
 
     def key(self, content: int) -> int:
         """The id of its photo in jobs."""
-        return self._keys[content]
+        return self._keys.item(self._at(content))
+
+    def keys(self, contents: Numbers) -> Numbers:
+        """`key` of each."""
+        return self._keys[_places(self._ids, contents)]
 
     def content(self, key: int) -> int:
         """The content whose photo has this id in jobs."""
-        return self._contents[key]
+        at = bisect_left(self._sorted_keys.data, key)
+        if at == len(self._ids) or self._sorted_keys.item(at) != key:
+            raise KeyError(key)
+        return self._by_key.item(at)
+
+    def are_here(self, contents: Numbers) -> NDArray[np.bool_]:
+        """For each whether it is one of these."""
+        return _places(self._ids, contents) >= 0
+
+    def further(self, carriers: Columns) -> dict[int, list[int]]:
+        """Of contents with several files, by content: all of them, the one that stands for it first."""
+        contents, files = (np.asarray(column, dtype=np.int64) for column in carriers)
+        at = _places(self._ids, contents)
+        others = (at >= 0) & (self._files[at] != files) if len(self._ids) else np.zeros(len(at), dtype=bool)
+        found: dict[int, list[int]] = {}
+        for content, file in zip(contents[others].tolist(), files[others].tolist(), strict=True):
+            found.setdefault(content, [self.file(content)]).append(file)
+        return found
 
     def photos(self, catalogue: Catalogue, contents: Collection[int], *, grey: bool) -> list[Photo]:
         """Their photos with keys for ids."""
-        by_file = {self.files[content]: content for content in contents}
+        by_file = {self.file(content): content for content in contents}
         return [
-            replace(photo, id=self._keys[by_file[file]])
+            replace(photo, id=self.key(by_file[file]))
             for file, photo in catalogue.photos_of_files(list(by_file), grey=grey)
         ]
+
+
+def _ascending(columns: Columns) -> tuple[Numbers, Numbers]:
+    """Both columns in the order of the first."""
+    first, second = (np.asarray(column, dtype=np.int64) for column in columns)
+    order = np.argsort(first, kind="stable")
+    return first[order], second[order]
+
+
+def _places(ascending: Numbers, values: Numbers) -> Numbers:
+    """Where each value stands, minus one for those that do not."""
+    if not len(ascending):
+        return np.full(len(values), -1)
+    at = np.searchsorted(ascending, values).clip(max=len(ascending) - 1)
+    return np.where(ascending[at] == values, at, -1)
 
 
 def search_recipe(settings: Settings) -> str:
@@ -94,9 +159,6 @@ def search_pairs(
     contents, keys, searched = catalogue.contents_in_columns(RECIPE)
     if searched.count(number) == len(searched):
         return None
-    import numpy as np
-    from numpy.typing import NDArray
-
     from dedup.index import find_candidates, table_from_rows
 
     new = np.frombuffer(searched, dtype=np.int64) != number
@@ -187,7 +249,7 @@ class Confirmer:
         self.late: dict[int, Skipped] = {}
         """Contents that could not be read this time, and may be next time."""
         self._wanted: set[tuple[Pair, int]] = set()
-        self._unconfirmable = {c for c, (_, reason, _) in catalogue.inspections().items() if reason}
+        self._unconfirmable = catalogue.unconfirmable_contents()
 
     # --- what is to do --------------------------------------------------------------------------------------------
 
@@ -195,39 +257,33 @@ class Confirmer:
         """Measure what the index proposed, until nothing is left that has to be."""
         for _ in range(MOST_ROUNDS):
             edges = self._next_round()
-            if not edges:
+            if not len(edges):
                 return
-            jobs = [self._as_job(contents, inside) for contents, inside in plan_jobs(edges, self._in_order)]
-            self._run(jobs, sum(len(job.rowids) + len(job.pairs) for job in jobs))
+            count, jobs = plan_jobs(edges, self._in_order)
+            self._run((self._as_job(job) for job in jobs), count)
         raise InternalFault("confirmation does not come to an end, which is a fault in dedup")
 
-    def _next_round(self) -> list[Edge]:
-        readable = self.contents.files
-        rows = [
-            (rowid, left, right)
-            for rowid, left, right, hub in self.catalogue.candidate_ends()
-            if left in readable
-            and right in readable
-            and (hub is None or hub not in readable or self._is_blocked(hub))
-            and not self._is_blocked(left)
-            and not self._is_blocked(right)
-        ]
-        if not rows:
-            return []
-        measured: set[Pair] = set()
-        bonds: list[Pair] = []
-        for low, high, turned, relation in self.catalogue.match_ends():
-            measured.add((low, high))
-            if relation not in ("", Relation.SIMILAR) and low in readable and high in readable:
-                bonds.append((high, low) if turned else (low, high))
-        roots = find_roots(bond for bond in bonds if not self._is_blocked(bond[0]))
-        found = plan_round(rows, roots, measured)
-        for left, right, hub in found.spared:
-            self.catalogue.spare(left, right, hub)
+    def _next_round(self) -> Numbers:
+        here = self.contents.are_here
+        blocked = np.array(sorted({*self._unconfirmable, *self.late}), dtype=np.int64)
+        rowids, left, right, hub = (_column(values) for values in self.catalogue.candidate_columns())
+        open_ends = here(left) & here(right) & ~np.isin(left, blocked) & ~np.isin(right, blocked)
+        waiting = open_ends & (~here(hub) | np.isin(hub, blocked))
+        rows = as_edges(rowids[waiting], left[waiting], right[waiting])
+        if not len(rows):
+            return rows
+        del rowids, left, right, hub, open_ends, waiting
+        low, high, turned, kind = (_column(values) for values in self.catalogue.match_columns())
+        better, other = np.where(turned, high, low), np.where(turned, low, high)
+        bonds = (kind == 2) & here(low) & here(high) & ~np.isin(better, blocked)
+        roots = find_roots(zip(better[bonds].tolist(), other[bonds].tolist(), strict=True))
+        found = plan_round(rows, roots, np.stack([low, high], axis=1))
+        self.catalogue.spare_rows((rowid, by) for rowid, by in found.spared.tolist())
         self.catalogue.commit_if_due()
         return found.edges
 
-    def _as_job(self, contents: tuple[int, ...], edges: Sequence[Edge]) -> _Job:
+    def _as_job(self, job: Job) -> _Job:
+        contents, edges = job
         key = self.contents.key
         pairs = []
         for rowid, one, other in edges:
@@ -242,11 +298,6 @@ class Confirmer:
 
     def confirm_wanted(self, wanted: Iterable[Wanted]) -> int:
         """Measure pairs that the grouping asks for, unless that was done the right way round; how many it did."""
-        # The one that stands on the left, or None for a pair without a relation.
-        settled = {
-            (low, high): (high if turned else low) if relation else None
-            for low, high, turned, relation in self.catalogue.match_ends()
-        }
         stars: dict[int, list[CandidatePair]] = defaultdict(list)
         for want in wanted:
             left = self.contents.content(want.pair.left)
@@ -255,8 +306,8 @@ class Confirmer:
             pair = as_pair(left, right)
             # Once each: confirmation may put the other one on the left, where the pixels tell which came first.
             if (
-                settled.get(pair, 0) in (first, None)
-                or (pair, first) in self._wanted
+                (pair, first) in self._wanted
+                or self.catalogue.left_of(*pair) in (first, 0)
                 or not self.can_measure(want)
             ):
                 continue
@@ -283,7 +334,7 @@ class Confirmer:
 
     # --- measuring ------------------------------------------------------------------------------------------------
 
-    def _run(self, jobs: Sequence[_Job], pairs: int) -> None:
+    def _run(self, jobs: Iterable[_Job], pairs: int) -> None:
         from dedup.confirm import confirm_component
 
         done = 0
@@ -392,6 +443,10 @@ class Confirmer:
             worst.file.mtime_ns,
         )
         self._put_aside(self.contents.content(worst.id), skipped)
+
+
+def _column(values: array[int]) -> Numbers:
+    return np.asarray(values, dtype=np.int64)
 
 
 def _patience(job: ComponentJob) -> float:

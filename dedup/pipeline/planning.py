@@ -11,10 +11,14 @@ a pair stands for the pair of its roots.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
 
-from dedup.pipeline.components import Edge, split_components
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup.pipeline.components import Components, Edge, Numbers, as_edges, split_components
 
 JOB_PHOTOS = 128
 """Largest component measured as one job. Each member is decoded once a job, so bigger is better; but a job is what
@@ -28,10 +32,10 @@ Pair = tuple[int, int]
 class Round:
     """What to do with the pairs that are left."""
 
-    edges: list[Edge]
-    """(rowid of a candidate, or minus one for a pair of roots, and two contents) to be measured."""
-    spared: list[tuple[int, int, int]]
-    """(left, right, hub) of candidates that need no measurement as long as the hub is around."""
+    edges: Numbers
+    """(n, 3): rowid of a candidate, or minus one for a pair of roots, and two contents, to be measured."""
+    spared: Numbers
+    """(n, 2): rowid and hub of candidates that need no measurement as long as the hub is around."""
 
 
 def as_pair(one: int, other: int) -> Pair:
@@ -52,46 +56,77 @@ def find_roots(matches: Iterable[tuple[int, int]]) -> dict[int, int]:
         above.setdefault(other, better)
     roots: dict[int, int] = {}
     for content in above:
-        way = [content]
-        while (further := above.get(way[-1])) is not None and further not in way:
-            way.append(further)
-        roots[content] = way[-1]
+        way = {content}
+        last = content
+        while (further := above.get(last)) is not None and further not in way:
+            way.add(further)
+            last = further
+        roots[content] = last
     return roots
 
 
-def plan_round(rows: Iterable[Edge], roots: Mapping[int, int], measured: Collection[Pair]) -> Round:
+def plan_round(rows: Numbers, roots: Mapping[int, int], measured: Numbers) -> Round:
     """Decide about each candidate that is left.
 
     Parameters
     ----------
-    rows
-        (rowid, left, right) of candidates that were not measured.
+    rows : (n, 3)
+        Rowid, left and right of candidates that were not measured.
     roots
         As `find_roots`.
-    measured
-        All pairs that were measured, with or without a relation.
+    measured : (n, 2)
+        All pairs that were measured, with or without a relation, the smaller content first.
     """
-    edges: list[Edge] = []
-    spared: list[tuple[int, int, int]] = []
-    through: set[Pair] = set()
-    for rowid, left, right in rows:
-        one, other = roots.get(left, left), roots.get(right, right)
-        pair = as_pair(one, other)
-        if pair == as_pair(left, right) or (one == other and one in (left, right)):
-            edges.append((rowid, left, right))
-        elif one == other:
-            spared.append((left, right, one))
-        elif pair in measured:
-            spared.append((left, right, one if one != left else other))
-        else:
-            through.add(pair)
-    through -= {as_pair(left, right) for _, left, right in edges}
-    return Round(edges + [(-1, *pair) for pair in sorted(through)], spared)
+    left, right = rows[:, 1], rows[:, 2]
+    one, other = _roots_of(left, roots), _roots_of(right, roots)
+    ends, given = _as_pairs(one, other), _as_pairs(left, right)
+    met = one == other
+    asked = (ends == given).all(axis=1) | (met & ((one == left) | (one == right)))
+    known = ~met & ~asked & _among(ends, measured)
+    spared = (met & ~asked) | known
+    hub = np.where(met | (one != left), one, other)
+    through = np.unique(ends[~asked & ~spared], axis=0).reshape(-1, 2)
+    through = through[~_among(through, given[asked])]
+    derived = as_edges(np.full(len(through), -1), through[:, 0], through[:, 1])
+    return Round(np.concatenate([rows[asked], derived]), np.stack([rows[spared, 0], hub[spared]], axis=1))
 
 
-def plan_jobs(
-    edges: Sequence[Edge], order: Callable[[Collection[int]], list[int]]
-) -> list[tuple[tuple[int, ...], list[Edge]]]:
+def _roots_of(contents: Numbers, roots: Mapping[int, int]) -> Numbers:
+    """The root of each; of a content without one, itself."""
+    if not roots:
+        return contents
+    known = np.fromiter(roots, np.int64, len(roots))
+    order = np.argsort(known)
+    known, root = known[order], np.fromiter(roots.values(), np.int64, len(roots))[order]
+    at = np.searchsorted(known, contents).clip(max=len(known) - 1)
+    return np.where(known[at] == contents, root[at], contents)
+
+
+def _as_pairs(one: Numbers, other: Numbers) -> Numbers:
+    """(n, 2): `as_pair` of each."""
+    return np.stack([np.minimum(one, other), np.maximum(one, other)], axis=1)
+
+
+def _among(pairs: Numbers, others: Numbers) -> NDArray[np.bool_]:
+    """For each pair whether it is one of the others."""
+    if not len(pairs) or not len(others):
+        return np.zeros(len(pairs), dtype=bool)
+    nodes = np.unique(pairs)
+
+    def places(ends: Numbers) -> Numbers:
+        return np.searchsorted(nodes, ends).clip(max=len(nodes) - 1)
+
+    low, high = places(others[:, 0]), places(others[:, 1])
+    here = (nodes[low] == others[:, 0]) & (nodes[high] == others[:, 1])
+    codes = low[here] * len(nodes) + high[here]
+    return np.isin(places(pairs[:, 0]) * len(nodes) + places(pairs[:, 1]), codes)
+
+
+Job = tuple[tuple[int, ...], list[Edge]]
+"""Contents, and the edges among them."""
+
+
+def plan_jobs(edges: Numbers, order: Callable[[Collection[int]], list[int]]) -> tuple[int, Iterator[Job]]:
     """Components as jobs, longest first; a component that is too large is cut into neighbourhoods of its best photos.
 
     Parameters
@@ -101,16 +136,31 @@ def plan_jobs(
 
     Returns
     -------
-    list
-        For each job its contents and the edges among them. Edges between two neighbourhoods are left for a later round.
+    count, jobs
+        Edges in all jobs, and the jobs, each made when it is asked for. Edges between two neighbourhoods are left for a
+        later round.
     """
-    jobs: list[tuple[tuple[int, ...], list[Edge]]] = []
-    for members, inside in split_components(edges):
-        if len(members) <= JOB_PHOTOS:
-            jobs.append((tuple(members), inside))
-        else:
-            jobs.extend(_neighbourhoods(order(members), inside))
-    return sorted(jobs, key=lambda job: (-len(job[0]), job[0]))
+    parts = split_components(edges)
+    sizes = np.diff(parts.starts)
+    large = [
+        job
+        for number in np.flatnonzero(sizes > JOB_PHOTOS).tolist()
+        for job in _neighbourhoods(order(parts.members(number)), parts.inside(number))
+    ]
+    small = np.flatnonzero(sizes <= JOB_PHOTOS)
+    # No two jobs share a content, so the first one decides between two of a length.
+    small = small[np.lexsort((parts.nodes[parts.starts[small]], -sizes[small]))]
+    count = int(np.diff(parts.edge_starts)[small].sum()) + sum(len(inside) for _, inside in large)
+    return count, merge(sorted(large, key=_longest), _as_jobs(parts, small), key=_longest)
+
+
+def _as_jobs(parts: Components, numbers: Numbers) -> Iterator[Job]:
+    for number in numbers.tolist():
+        yield tuple(parts.members(number)), parts.inside(number)
+
+
+def _longest(job: Job) -> tuple[int, tuple[int, ...]]:
+    return -len(job[0]), job[0]
 
 
 def _neighbourhoods(

@@ -136,12 +136,17 @@ class _Portion:
         )
         catalogue.commit()
         first = {content: files[0] for content, files in self.files_of.items()}
-        contents = Contents(self.key_of, first, self.settings.max_pixels)
+        contents = Contents(
+            (list(self.key_of), list(self.key_of.values())),
+            (list(first), list(first.values())),
+            self.settings.max_pixels,
+        )
         confirmer = Confirmer(
             catalogue, engine, contents, self.preferences.order, self.preferences.chosen, self.progress
         )
         confirmer.confirm_candidates()
-        carriers = [(content, file) for content, files in self.files_of.items() for file in files]
+        pairs_of = [(content, file) for content, files in self.files_of.items() for file in files]
+        carriers = [content for content, _ in pairs_of], [file for _, file in pairs_of]
         grouped = Grouper(catalogue, confirmer, carriers, self.preferences).run(None, self.progress)
         for group in grouped.groups:
             catalogue.put_group(LAST_ROOTS, group)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from array import array
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any, Final
+
+import numpy as np
 
 from dedup import __version__
 from dedup.catalogue import Catalogue, FileState, KnownFile, ScanRecord, file_of_row
@@ -42,12 +46,29 @@ _CONTENT: Final = 9
 NO_QUALITY = IndexQuality(0, 0, 0, 0, "")
 
 
+class _Ids:
+    """A set of ids as one column: of a million, 8 MB instead of 100."""
+
+    def __init__(self, ids: Iterable[int]) -> None:
+        self.column = np.unique(np.fromiter(ids, np.int64))
+        self._sorted = self.column.data
+
+    def __contains__(self, number: int) -> bool:
+        at = bisect_left(self._sorted, number)
+        return at < len(self._sorted) and self._sorted[at] == number
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._sorted)
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """The photos of one scope, and the stored scope whose groups still hold where nothing happened."""
 
     scope: int
-    rows: list[KnownFile]
+    contents: array[int]
+    files: array[int]
+    """Of each photo its content and its file."""
     before: int | None
     """None if everything is grouped anew."""
 
@@ -86,13 +107,15 @@ class Work:
         catalogue = self.catalogue
         catalogue.check(thorough=False)
         self._take_over(sighting)
-        known = {row[_PATH]: row for row in catalogue.known_files()}
-        seen = {known[file.path][_ID] for file in sighting.fresh}.union(sighting.seen_ids)
+        fresh = {file.path for file in sighting.fresh}
+        ids = array("q", (row[_ID] for row in catalogue.each_file() if row[_PATH] in fresh) if fresh else ())
+        ids.extend(sighting.seen_ids)
+        seen = _Ids(ids)
+        del fresh, ids
         # Only what changed is grouped again, as long as what decides about groups did not.
         earlier = last if last is not None and rules_hold(last, self.settings) else None
         with open_engine(self.settings.jobs, self._limits()) as engine:
-            touched = self._read(engine, known, seen, sighting) | catalogue.unsettled_contents()
-            known.clear()  # half a gigabyte of a million files, while the search needs as much for itself
+            touched = self._read(engine, seen, sighting) | catalogue.unsettled_contents()
             if catalogue.forget_matches_except(CONFIRM_RECIPE):
                 earlier = None
             found = search_pairs(catalogue, self.settings, self.progress)
@@ -107,7 +130,7 @@ class Work:
             roots=tuple(roots),
             files=sighting.files,
             photos=sum(
-                1 for row in catalogue.known_files() if row[_ID] in seen and row[_STATE] == FileState.PHOTO
+                1 for row in catalogue.each_file() if row[_STATE] == FileState.PHOTO and row[_ID] in seen
             ),
             read=self.decoded,
             candidates=candidates,
@@ -144,14 +167,14 @@ class Work:
             if sighting.passed_over != sighting.passed_over_before:
                 self.catalogue.set_passed_over([*sighting.passed_over_elsewhere, *sighting.passed_over])
 
-    def _read(
-        self, engine: Engine, known: dict[str, KnownFile], seen: set[int], sighting: Sighting
-    ) -> set[int]:
+    def _read(self, engine: Engine, seen: _Ids, sighting: Sighting) -> set[int]:
         """Read what has to be read; the contents to which something happened."""
         catalogue = self.catalogue
         touched = {row[_CONTENT] for row in (*sighting.gone, *sighting.replaced)}
-        touched |= {known[file.path][_CONTENT] for file in sighting.touched}
-        waiting = self._waiting(known, seen)
+        paths = {file.path for file in sighting.touched}
+        if paths:
+            touched |= {row[_CONTENT] for row in catalogue.each_file() if row[_PATH] in paths}
+        waiting = self._waiting(seen)
         if waiting:
             reading = read_photos(catalogue, engine, waiting, self.settings, self.progress)
             self.decoded = reading.decoded
@@ -159,15 +182,15 @@ class Work:
         catalogue.note_orphans()
         catalogue.forget_orphans()
         catalogue.commit()
-        now = catalogue.known_files()
         ids = set(waiting.values())
-        touched |= {row[_CONTENT] for row in now if row[_ID] in ids}
+        if ids:
+            touched |= {row[_CONTENT] for row in catalogue.each_file() if row[_ID] in ids}
         stems = _stems_that_changed(sighting)
         if stems:
-            touched |= {row[_CONTENT] for row in now if _stem(row[_PATH]) in stems}
+            touched |= {row[_CONTENT] for row in catalogue.each_file() if _stem(row[_PATH]) in stems}
         return touched
 
-    def _waiting(self, known: dict[str, KnownFile], seen: set[int]) -> dict[PhotoFile, int]:
+    def _waiting(self, seen: _Ids) -> dict[PhotoFile, int]:
         """Files to be read, with their ids, in order of path."""
         retry = {
             number
@@ -175,11 +198,14 @@ class Work:
             if number in seen and (attempt != self.attempt or is_passing(why))
         }
         stale = set(self.catalogue.stale_contents(RECIPE))
+        maybe = [
+            row
+            for row in self.catalogue.each_file()
+            if (row[_STATE] == FileState.PENDING or row[_ID] in retry or row[_CONTENT] in stale)
+            and row[_ID] in seen
+        ]
         waiting: dict[PhotoFile, int] = {}
-        for path in sorted(known, key=os.fsencode):
-            row = known[path]
-            if row[_ID] not in seen:
-                continue
+        for row in sorted(maybe, key=_by_name):
             if row[_STATE] == FileState.PENDING or row[_ID] in retry or row[_CONTENT] in stale:
                 stale.discard(row[_CONTENT])
                 waiting[file_of_row(row)] = row[_ID]
@@ -187,41 +213,50 @@ class Work:
 
     # --- pairs and groups -----------------------------------------------------------------------------------------
 
-    def _plan_scopes(self, roots: Sequence[str], seen: set[int], earlier: ScanRecord | None) -> list[_Plan]:
+    def _plan_scopes(self, roots: Sequence[str], seen: _Ids, earlier: ScanRecord | None) -> list[_Plan]:
         """What lies below the roots, and then all that is known if that is more."""
-        rows = [row for row in self.catalogue.known_files() if row[_STATE] == FileState.PHOTO]
-        here = [row for row in rows if row[_ID] in seen]
+        here, everything = self._photos(seen), self._photos(None)
         same_roots = earlier is not None and earlier.basis["roots"] == list(roots)
-        plans = [_Plan(LAST_ROOTS, here, LAST_ROOTS if same_roots else None)]
-        if len(here) < len(rows):
+        plans = [_Plan(LAST_ROOTS, *here, LAST_ROOTS if same_roots else None)]
+        if len(here[0]) < len(everything[0]):
             before = None
             if earlier is not None and earlier.summary["wider"]:
                 before = EVERYTHING
             elif earlier is not None and not same_roots:
                 # The roots of the last scan were all there was: its result becomes that of everything.
                 before = LAST_ROOTS
-            plans.append(_Plan(EVERYTHING, rows, before))
+            plans.append(_Plan(EVERYTHING, *everything, before))
         return plans
+
+    def _photos(self, among: _Ids | None) -> tuple[array[int], array[int]]:
+        """Contents and files of all photos, or of those among some files."""
+        contents, files = array("q"), array("q")
+        for row in self.catalogue.each_file():
+            if row[_STATE] == FileState.PHOTO and (among is None or row[_ID] in among):
+                contents.append(row[_CONTENT])
+                files.append(row[_ID])
+        return contents, files
 
     def _match(self, engine: Engine, plan: _Plan, touched: set[int]) -> _Result:
         """Confirm and group the photos of one scope."""
         catalogue = self.catalogue
-        rows = plan.rows
-        units = _units_by_folder(
-            [*(row[_PATH] for row in rows), *(skipped.path for skipped in catalogue.passed_over())]
-        )
-        keys = {content: key for content, key, _ in catalogue.contents_by_digest(RECIPE)}
-        contents = Contents(keys, _first_files(rows), self.settings.max_pixels)
+        files = _Ids(plan.files)
+        inside = (row for row in catalogue.each_file() if row[_ID] in files)
+        first = _first_files(plan, inside)
+        paths = (row[_PATH] for row in catalogue.each_file() if row[_ID] in files)
+        units = _units_by_folder(paths, (skipped.path for skipped in catalogue.passed_over()))
+        contents = Contents(catalogue.contents_in_columns(RECIPE)[:2], first, self.settings.max_pixels)
         preferences = preferences_of(self.settings, units, catalogue.decisions())
         confirmer = Confirmer(
             catalogue, engine, contents, preferences.order, preferences.chosen, self.progress
         )
         confirmer.confirm_candidates()
-        carriers = [(row[_CONTENT], row[_ID]) for row in rows]
         part = None
         if plan.before is not None:
             part = self._touched_in(plan, touched) | self.changed | confirmer.changed
-        grouped = Grouper(catalogue, confirmer, carriers, preferences).run(part, self.progress)
+        grouped = Grouper(catalogue, confirmer, (plan.contents, plan.files), preferences).run(
+            part, self.progress
+        )
         self.confirmed += confirmer.measured
         self.changed |= confirmer.changed
         return _Result(plan, grouped, list(confirmer.late.values()))
@@ -230,16 +265,22 @@ class Work:
         """Contents of a scope whose groups may differ from those of the earlier result."""
         assert plan.before is not None
         # What was away the last time, or is away now.
-        differing = self.catalogue.scope_files(plan.before) ^ {row[_ID] for row in plan.rows}
-        found = touched | {row[_CONTENT] for row in self.catalogue.known_files() if row[_ID] in differing}
+        before = np.asarray(self.catalogue.scope_column(plan.before), dtype=np.int64)
+        differing = set(np.setxor1d(before, np.asarray(plan.files, dtype=np.int64)).tolist())
+        found = set(touched)
+        if differing:
+            found |= {row[_CONTENT] for row in self.catalogue.each_file() if row[_ID] in differing}
         # Whoever was tied to a content that went is on its own now.
-        gone = found - {row[_CONTENT] for row in plan.rows}
-        for low, high, _, relation in self.catalogue.match_ends():
-            if relation and (low in gone or high in gone):
-                found.update((low, high))
+        gone = np.setdiff1d(np.fromiter(found, np.int64), np.asarray(plan.contents, dtype=np.int64))
+        if len(gone):
+            low, high, _, kind = (
+                np.asarray(column, dtype=np.int64) for column in self.catalogue.match_columns()
+            )
+            tied = (kind > 0) & (np.isin(low, gone) | np.isin(high, gone))
+            found.update(low[tied].tolist(), high[tied].tolist())
         return found
 
-    def _finish(self, summary: ScanSummary, results: Sequence[_Result], seen: set[int]) -> Tally:
+    def _finish(self, summary: ScanSummary, results: Sequence[_Result], seen: _Ids) -> Tally:
         """Replace the result of the last scan by this one's, all at once."""
         catalogue = self.catalogue
         late = results[0].late
@@ -275,14 +316,12 @@ class Work:
         """Group anew what people decided about since, in the results that the last scan left; the rest stands."""
         catalogue = self.catalogue
         touched = catalogue.unsettled_contents()
-        photos = [row for row in catalogue.known_files() if row[_STATE] == FileState.PHOTO]
         scopes = (LAST_ROOTS, EVERYTHING) if last.summary["wider"] else (LAST_ROOTS,)
         results = []
         with open_engine(self.settings.jobs, self._limits()) as engine:
             for scope in scopes:
-                covered = catalogue.scope_files(scope)
-                rows = [row for row in photos if row[_ID] in covered]
-                results.append(self._match(engine, _Plan(scope, rows, scope), touched))
+                photos = self._photos(_Ids(catalogue.scope_column(scope)))
+                results.append(self._match(engine, _Plan(scope, *photos, scope), touched))
         late = [[skipped.path, skipped.reason, skipped.detail] for skipped in results[0].late]
         plain = {**last.summary, "late": [*last.summary["late"], *late]}
         with catalogue.all_or_nothing():
@@ -294,50 +333,61 @@ class Work:
 
     def _store(self, result: _Result) -> None:
         catalogue, plan, grouped = self.catalogue, result.plan, result.grouped
-        scope, now = plan.scope, {row[_ID] for row in plan.rows}
+        scope, new = plan.scope, np.unique(np.asarray(plan.files, dtype=np.int64))
         if plan.before is None:
             catalogue.clear_result(scope)
-            kept: set[int] = set()
         else:
             if plan.before != scope:
                 catalogue.move_result(plan.before, scope)
-            before = catalogue.scope_files(scope)
-            catalogue.clear_result(scope, grouped.files | (before - now))
-            kept = before & now - grouped.files
+            before = np.asarray(catalogue.scope_column(scope), dtype=np.int64)
+            changed = np.fromiter(grouped.files, np.int64, len(grouped.files))
+            catalogue.clear_result(scope, {*grouped.files, *np.setdiff1d(before, new).tolist()})
+            new = np.setdiff1d(new, np.setdiff1d(before, changed))
         for group in grouped.groups:
             catalogue.put_group(scope, group)
         for pair in grouped.similar:
             catalogue.put_similar(scope, pair)
         for hub in grouped.hubs:
             catalogue.put_hub(scope, hub)
-        catalogue.put_scope_files(scope, now - kept)
+        catalogue.put_scope_files(scope, new.tolist())
 
 
 def _by_path(file: PhotoFile) -> bytes:
     return file.path_bytes
 
 
-def _units_by_folder(paths: list[str]) -> dict[str, tuple[str, ...]]:
+def _by_name(row: KnownFile) -> bytes:
+    return os.fsencode(row[_PATH])
+
+
+def _units_by_folder(*sources: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """`find_units`, folder by folder: what it holds to tell a million names apart is as much as a search needs."""
-    paths.sort(key=_folder_of)
+    names: dict[str, list[str]] = defaultdict(list)
+    for paths in sources:
+        for path in paths:
+            folder, slash, name = path.rpartition("/")
+            names[folder + slash].append(name)
     units: dict[str, tuple[str, ...]] = {}
-    for _, inside in groupby(paths, key=_folder_of):
-        units |= find_units(inside)
+    for folder in sorted(names):
+        units |= find_units(folder + name for name in names.pop(folder))
     return units
 
 
-def _folder_of(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
-def _first_files(rows: Iterable[KnownFile]) -> dict[int, int]:
-    """Content to the file that stands for it: the first by path."""
-    first: dict[int, KnownFile] = {}
-    for row in rows:
-        before = first.setdefault(row[_CONTENT], row)
-        if before is not row and os.fsencode(row[_PATH]) < os.fsencode(before[_PATH]):
-            first[row[_CONTENT]] = row
-    return {content: row[_ID] for content, row in first.items()}
+def _first_files(plan: _Plan, rows: Iterable[KnownFile]) -> tuple[array[int], array[int]]:
+    """Contents, and the file that stands for each: the first by path. `rows`: looked at only if some have several."""
+    contents, files = (np.asarray(column, dtype=np.int64) for column in (plan.contents, plan.files))
+    names, at, counts = np.unique(contents, return_index=True, return_counts=True)
+    first = files[at]
+    several = set(names[counts > 1].tolist())
+    best: dict[int, tuple[bytes, int]] = {}
+    for row in rows if several else ():
+        if row[_CONTENT] in several:
+            found = (os.fsencode(row[_PATH]), row[_ID])
+            best[row[_CONTENT]] = min(best.get(row[_CONTENT], found), found)
+    if best:
+        where = np.searchsorted(names, np.fromiter(best, np.int64, len(best)))
+        first[where] = [file for _, file in best.values()]
+    return array("q", names.tobytes()), array("q", first.tobytes())
 
 
 def _stems_that_changed(sighting: Sighting) -> set[tuple[str, str]]:
