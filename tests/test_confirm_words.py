@@ -341,3 +341,15 @@ def test_another_moment_is_not_described_as_an_edit() -> None:
 def test_what_registers_poorly_is_no_edit_however_well_one_edge_agrees() -> None:
     assert relation_of_edit(ALIKE, 0.8, same_frame=False) is Relation.EDITED
     assert relation_of_edit(ALIKE, 0.4, same_frame=False) is Relation.SIMILAR
+
+
+def test_a_small_shift_of_what_agrees_everywhere_is_a_tone_and_elsewhere_another_view() -> None:
+    shifted = replace(ALIKE, shift_px=1.2, detail_correlation=0.96)
+    assert relation_of_edit(shifted, 0.9, same_frame=True) is Relation.EDITED
+    for other in (
+        replace(shifted, shift_px=1.6),
+        replace(shifted, detail_correlation=0.9),
+        replace(shifted, agreeing_cells=97),
+    ):
+        assert relation_of_edit(other, 0.9, same_frame=True) is Relation.SIMILAR
+    assert relation_of_edit(shifted, 0.9, same_frame=False) is Relation.SIMILAR

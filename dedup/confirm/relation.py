@@ -43,6 +43,11 @@ at all stay under 0.40, but for distant scenes, which are caught by containment.
 MEDIAN_DISAGREEMENT = 0.6
 SHIFT_PX = 1.0
 """Left after registration at 512 px; parallax leaves 1.2 and more."""
+SOFT_SHIFT_PX = 1.5
+AGREED_CORRELATION = 0.95
+AGREED_SHARE = 0.98
+"""A film look moves soft edges of light by up to 1.1 px; then all cells agree, and detail correlates by 0.96. With
+parallax, what stands near moves and what is far does not: no pair of a burst has both."""
 CHANGED_SHARE = 0.22
 """More than this is another picture of the same things: chats with the same frame begin at 0.24, a place of 15 %
 reaches 0.15."""
@@ -191,7 +196,7 @@ def relation_of_edit(found: Likeness, scene: float, *, same_frame: bool) -> Rela
         scene >= SHOT_CORRELATION
         and found.detail_correlation >= DETAIL_CORRELATION
         and found.median_disagreement <= MEDIAN_DISAGREEMENT
-        and found.shift_px <= SHIFT_PX
+        and found.shift_px <= (SOFT_SHIFT_PX if same_frame and _is_agreed(found) else SHIFT_PX)
         and found.agreeing_cells >= AGREEING_SHARE * found.telling_cells
         and (same_frame or found.agreeing_cells >= AGREEING_CELLS)
     )
@@ -201,6 +206,14 @@ def relation_of_edit(found: Likeness, scene: float, *, same_frame: bool) -> Rela
     if same_shot or (scene >= SCENE_CORRELATION and (same_frame or found.agreeing_cells >= SCENE_CELLS)):
         return Relation.SIMILAR
     return None
+
+
+def _is_agreed(found: Likeness) -> bool:
+    """Whether detail agrees everywhere, so that a shift of it can only be a tone's."""
+    return (
+        found.detail_correlation >= AGREED_CORRELATION
+        and found.agreeing_cells >= AGREED_SHARE * found.telling_cells
+    )
 
 
 def is_other_moment(found: Likeness) -> bool:
