@@ -212,6 +212,15 @@ def test_packed_files_are_those_of_the_rows_until_one_changes(db: str) -> None:
         assert catalogue.known_files() == []
 
 
+def test_packed_files_of_several_pieces_are_those_of_the_rows(db: str) -> None:
+    with Catalogue.open(db, write=True) as catalogue:
+        catalogue.put_files(make_file(f"/photos/{number}/\u00fc.jpg") for number in range(4096 * 2 + 1))
+        plain = catalogue.known_files()
+        catalogue.pack_files()
+        assert catalogue.known_files() == plain
+        assert list(catalogue.each_file()) == plain
+
+
 def test_matches_keep_their_direction_and_leave_the_candidates(db: str) -> None:
     fill(db, 3)
     with Catalogue.open(db, write=True) as catalogue:

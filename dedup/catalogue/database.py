@@ -87,6 +87,12 @@ class Database:
         with self._told():
             self._connection.executemany(sql, values)
 
+    @contextmanager
+    def blob(self, table: str, column: str, row: int) -> Iterator[sqlite3.Blob]:
+        """A large value, to be written in pieces; its row was made with its size in the current batch."""
+        with self._told(), self._connection.blobopen(table, column, row) as blob:
+            yield blob
+
     # --- batches --------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:

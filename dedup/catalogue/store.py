@@ -81,12 +81,21 @@ class Catalogue(Results, Reviewing, Questions):
 
     def pack_files(self) -> None:
         """Keep all files in one piece, too, for the next `known_files`; until one changes."""
-        numbers, paths = array("q"), bytearray()
-        for row in self.each_file():
-            numbers.extend(row[1:])
-            paths += os.fsencode(row[0]) + b"\0"
+        count, length = self._db.rows("SELECT count(*), total(length(CAST(path AS BLOB))) FROM files")[0]
         self._db.write("DELETE FROM files_packed")
-        self._db.write("INSERT INTO files_packed VALUES (?,?)", (paths[:-1], numbers))
+        # Filled piece by piece: of a million files the row has 120 MB, and SQLite would copy it twice.
+        number = self._db.write(
+            "INSERT INTO files_packed VALUES (zeroblob(?), zeroblob(?))",
+            (int(length) + max(0, count - 1), 8 * _NUMBERS * count),
+        )
+        with (
+            self._db.blob("files_packed", "paths", number) as paths,
+            self._db.blob("files_packed", "numbers", number) as numbers,
+        ):
+            for place, chunk in enumerate(chunked(self._db.stream(_KNOWN), 4096)):
+                names = b"\0".join(os.fsencode(rows.read_path(row[0])) for row in chunk)
+                paths.write(b"\0" + names if place else names)
+                numbers.write(array("q", (value for row in chunk for value in row[1:])).tobytes())
 
     def passed_over(self) -> list[Skipped]:
         """What the last crawl passed over, in its order."""
