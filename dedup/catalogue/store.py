@@ -88,13 +88,13 @@ class Catalogue(Results, Reviewing, Questions):
             "INSERT INTO files_packed VALUES (zeroblob(?), zeroblob(?))",
             (int(length) + max(0, count - 1), 8 * _NUMBERS * count),
         )
-        with (
-            self._db.blob("files_packed", "paths", number) as paths,
-            self._db.blob("files_packed", "numbers", number) as numbers,
-        ):
+        # One after the other: two open at once make SQLite look up the place anew at every piece.
+        with self._db.blob("files_packed", "paths", number) as paths:
             for place, chunk in enumerate(chunked(self._db.stream(_KNOWN), 4096)):
                 names = b"\0".join(os.fsencode(rows.read_path(row[0])) for row in chunk)
                 paths.write(b"\0" + names if place else names)
+        with self._db.blob("files_packed", "numbers", number) as numbers:
+            for chunk in chunked(self._db.stream(_KNOWN), 4096):
                 numbers.write(array("q", (value for row in chunk for value in row[1:])).tobytes())
 
     def passed_over(self) -> list[Skipped]:
