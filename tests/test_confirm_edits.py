@@ -176,6 +176,17 @@ def test_strong_noise_is_edited_and_named(shelf: Shelf) -> None:
     assert "noise" in change(edited(shelf.ask(CAT, noisy(CAT, 22))), "noise").words
 
 
+@pytest.mark.parametrize("levels", [12, 22])
+def test_the_picture_without_the_noise_came_first_whichever_is_asked(shelf: Shelf, levels: float) -> None:
+    there = shelf.ask(CAT, jpeg(noisy(CAT, levels), 95))
+    back = shelf.ask(jpeg(noisy(CAT, levels), 95), CAT)
+    assert there is not None
+    assert back is not None
+    assert change(there, "noise").amount > 0 > change(back, "noise").amount
+    if there.relation is back.relation is Relation.EDITED:
+        assert (there.direction, back.direction) == ("left-first", "right-first")
+
+
 def test_noise_on_a_soft_picture_does_not_make_it_another_moment(shelf: Shelf) -> None:
     soft = CAT.filter(ImageFilter.GaussianBlur(1.5))
     change(edited(shelf.ask(soft, jpeg(noisy(soft, 40), 90))), "noise")

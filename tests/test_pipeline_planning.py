@@ -129,7 +129,8 @@ def test_a_round_in_columns_is_the_round_one_by_one(
 
 def test_many_pairs_are_planned_without_a_list_of_them() -> None:
     """As tuples in lists, sets and dictionaries, as many took 160 MB."""
-    rows = np.arange(300_000)[:, None] * [1, 3, 3] + [0, 1, 2]
+    numbers = np.arange(300_000, dtype=np.int64)[:, None]
+    rows = numbers * np.array([1, 3, 3]) + np.array([0, 1, 2])
     tracemalloc.start()
     planned = plan_round(rows, {3 * at + 2: 3 * at + 1 for at in range(0, 300_000, 7)}, rows[::9, 1:])
     count, jobs = plan_jobs(planned.edges, sorted)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dedup.confirm.component import ComponentJob, ComponentResult, confirm_component
 
-CONFIRM_RECIPE = "confirm 10"
+CONFIRM_RECIPE = "confirm 11"
 """Names everything that decides a relation; another recipe measures all pairs again."""
 
 __all__ = ["CONFIRM_RECIPE", "ComponentJob", "ComponentResult", "confirm_component"]

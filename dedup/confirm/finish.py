@@ -62,6 +62,12 @@ def is_noisier(finish: Finish, quality: int, *, lossless: bool) -> bool:
     )
 
 
+def is_calmer(finish: Finish, back: Finish, quality: int, *, lossless: bool) -> bool:
+    """Whether the right picture only seems softer, because the left one has noise: `back` is measured from the right
+    one to the left, whose file `quality` and `lossless` are of."""
+    return finish.gain < NOISE_GAINS[0] and is_noisier(back, quality, lossless=lossless)
+
+
 def is_softer(finish: Finish, contrast: float, quality: int, *, lossless: bool) -> bool:
     """Whether the right picture was blurred; `contrast` is what a tone edit does to all detail alike."""
     fine = lossless or quality > COARSE_QUALITY

@@ -186,6 +186,11 @@ def finish_changes(finish: Finish, right: PictureInfo, contrast: float = 1.0) ->
     return []
 
 
+def calmer_change(back: Finish) -> Change:
+    """For the picture of two that lacks the other one's noise."""
+    return Change("noise", f"without noise of {back.noise_levels:.0f} levels", -back.noise_levels)
+
+
 def outlier_change(difference: PixelDifference) -> Change | None:
     """The one tile that differs far more than the pair as a whole, where no larger place was found."""
     if difference.worst_tile_levels < OUTLIER_RATIO * max(difference.busy_tile_levels, 1.0):

@@ -33,6 +33,8 @@ it."""
 DEEP_PHOTOS = 20_000
 """Textured photos up to which the deep windows are asked too: three times as many questions, each of the whole
 library."""
+DEEP_LIKENESS = 0.6
+"""The same for a deep window, of which so many are asked that chance finds more."""
 TRIES = 3
 """Windows tried for each pair from either side, nearest first: neighbours overlap, and one of them fits best."""
 
@@ -166,6 +168,9 @@ def alike_hits(library: Library, hits: NDArray[np.int64], asking: Views, shown: 
     """Of some hits, as `_nearest_hits` gives them, those that are alike enough."""
     alike = in_chunks(hits, lambda part: _likeness(library, part, asking, shown))
     enough = alike >= WINDOW_LIKENESS
+    if asking.windows.shape[1] == 1:
+        is_deep = asking.windows[hits[:, 2], 0] >= windows.WINDOW_COUNT
+        enough &= ~is_deep | (alike >= DEEP_LIKENESS)
     hits, alike = hits[enough], alike[enough]
     first, second = asking.rows[hits[:, 2]], shown.rows[hits[:, 3]]
     found = Found(
